@@ -1,0 +1,42 @@
+// swift-tools-version: 6.2
+// Targets are the layers: what a target does not depend on, it cannot use. ARCHITECTURE.md says
+// what each one is for. Versions are exact, because no Package.resolved is kept.
+
+import PackageDescription
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+  name: "sluice",
+  products: [
+    .executable(name: "sluice", targets: ["sluice"]),
+    .library(name: "Reactor", targets: ["Reactor"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+  ],
+  targets: [
+    .target(name: "CLinux"),
+    .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
+    .target(name: "Addressing"),
+    .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
+    .target(name: "Balancing"),
+    .target(name: "Plan", dependencies: ["Addressing"]),
+    .target(
+      name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
+      linkerSettings: [.linkedLibrary(":libyaml.a")]),
+    .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
+    .target(name: "Control", dependencies: ["DataPlane", "Reactor", "Plan", "Addressing", logging]),
+    .target(
+      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+    .executableTarget(name: "sluice", dependencies: ["Command"]),
+
+    .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,126 @@
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <linux/sockios.h>
+#include <time.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(struct clinux_event) == sizeof(struct epoll_event), "layout of an event");
+_Static_assert(offsetof(struct clinux_event, token) == offsetof(struct epoll_event, data),
+               "layout of an event");
+_Static_assert(CLINUX_EPOLLIN == EPOLLIN && CLINUX_EPOLLOUT == EPOLLOUT &&
+                 CLINUX_EPOLLERR == EPOLLERR && CLINUX_EPOLLHUP == EPOLLHUP &&
+                 CLINUX_EPOLLRDHUP == EPOLLRDHUP && CLINUX_EPOLLET == EPOLLET &&
+                 CLINUX_EPOLLEXCLUSIVE == EPOLLEXCLUSIVE,
+               "constants of epoll");
+
+const int clinux_so_bind_address_no_port = IP_BIND_ADDRESS_NO_PORT;
+const int clinux_tcp_user_timeout = TCP_USER_TIMEOUT;
+const int clinux_tcp_keepidle = TCP_KEEPIDLE;
+const int clinux_tcp_keepintvl = TCP_KEEPINTVL;
+const int clinux_tcp_keepcnt = TCP_KEEPCNT;
+
+static int checked(int result) { return result == -1 ? -errno : result; }
+
+int clinux_epoll_create(void) { return checked(epoll_create1(EPOLL_CLOEXEC)); }
+
+int clinux_epoll_add(int epoll, int fd, uint32_t events, uint64_t token) {
+  struct epoll_event event = {.events = events, .data = {.u64 = token}};
+  return checked(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+}
+
+int clinux_epoll_remove(int epoll, int fd) {
+  return checked(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL));
+}
+
+int clinux_epoll_wait(int epoll, struct clinux_event *events, int count, int timeout_ms) {
+  return checked(epoll_wait(epoll, (struct epoll_event *)events, count, timeout_ms));
+}
+
+// epoll_pwait2 has no wrapper in older libraries; kernels before 5.11 answer ENOSYS.
+int clinux_epoll_wait_ns(int epoll, struct clinux_event *events, int count, uint64_t timeout_ns) {
+#ifdef SYS_epoll_pwait2
+  struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                             .tv_nsec = (long)(timeout_ns % 1000000000u)};
+  return checked((int)syscall(SYS_epoll_pwait2, epoll, events, count, &timeout, NULL, 0));
+#else
+  (void)epoll, (void)events, (void)count, (void)timeout_ns;
+  return -ENOSYS;
+#endif
+}
+
+int clinux_eventfd(void) { return checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+int clinux_accept(int fd, struct sockaddr *address, uint32_t *length) {
+  return checked(accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+int clinux_pipe(int ends[2]) { return checked(pipe2(ends, O_NONBLOCK | O_CLOEXEC)); }
+int clinux_pipe_set_bytes(int fd, int bytes) { return checked(fcntl(fd, F_SETPIPE_SZ, bytes)); }
+int clinux_pipe_bytes(int fd) { return checked(fcntl(fd, F_GETPIPE_SZ)); }
+
+long clinux_splice(int from, int to, size_t bytes) {
+  ssize_t moved = splice(from, NULL, to, NULL, bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  return moved == -1 ? -errno : moved;
+}
+
+int clinux_send_queue_bytes(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) == -1 ? -errno : bytes;
+}
+
+int clinux_get_option(int fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return getsockopt(fd, level, name, &value, &length) == -1 ? -errno : value;
+}
+
+int clinux_set_option(int fd, int level, int name, int value) {
+  return checked(setsockopt(fd, level, name, &value, sizeof value));
+}
+
+int clinux_cpu_count(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == -1 ? -errno : CPU_COUNT(&set);
+}
+
+int clinux_pin_thread(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  return checked(sched_setaffinity(0, sizeof set, &set));
+}
+
+void clinux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+static sigset_t set_of(const int *signals, int count) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int index = 0; index < count; index++) sigaddset(&set, signals[index]);
+  return set;
+}
+
+int clinux_signalfd(const int *signals, int count) {
+  sigset_t set = set_of(signals, count);
+  return checked(signalfd(-1, &set, SFD_CLOEXEC));
+}
+
+int clinux_block_signals(const int *signals, int count) {
+  sigset_t set = set_of(signals, count);
+  return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }

@@ -1,0 +1,61 @@
+// Linux calls and constants that Swift's Glibc module does not import, as thin wrappers without
+// any logic. This header must not define _GNU_SOURCE: seen beside Glibc's own module, the types
+// would differ (fd_set among them). The .c file defines it.
+//
+// Every function returns what the call returns, or -errno; none retries.
+
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// One event of epoll_wait(2), with the kernel's layout (packed on x86-64).
+struct clinux_event {
+  uint32_t events;
+  uint64_t token;
+}
+#if defined(__x86_64__)
+__attribute__((packed))
+#endif
+;
+
+#define CLINUX_EPOLLIN 0x001u
+#define CLINUX_EPOLLOUT 0x004u
+#define CLINUX_EPOLLERR 0x008u
+#define CLINUX_EPOLLHUP 0x010u
+#define CLINUX_EPOLLRDHUP 0x2000u
+#define CLINUX_EPOLLEXCLUSIVE (1u << 28)
+#define CLINUX_EPOLLET (1u << 31)
+
+struct sockaddr;
+
+int clinux_epoll_create(void);
+int clinux_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
+int clinux_epoll_remove(int epoll, int fd);
+int clinux_epoll_wait(int epoll, struct clinux_event *events, int count, int timeout_ms);
+int clinux_epoll_wait_ns(int epoll, struct clinux_event *events, int count, uint64_t timeout_ns);
+
+int clinux_eventfd(void);
+int clinux_accept(int fd, struct sockaddr *address, uint32_t *length);
+int clinux_pipe(int ends[2]);
+int clinux_pipe_set_bytes(int fd, int bytes);
+int clinux_pipe_bytes(int fd);
+long clinux_splice(int from, int to, size_t bytes);
+int clinux_send_queue_bytes(int fd);
+int clinux_get_option(int fd, int level, int name);
+int clinux_set_option(int fd, int level, int name, int value);
+int clinux_cpu_count(void);
+int clinux_pin_thread(int cpu);
+void clinux_name_thread(const char *name);
+int clinux_signalfd(const int *signals, int count);
+int clinux_ignore_signal(int signal);
+int clinux_block_signals(const int *signals, int count);
+
+extern const int clinux_so_bind_address_no_port;
+extern const int clinux_tcp_user_timeout;
+extern const int clinux_tcp_keepidle;
+extern const int clinux_tcp_keepintvl;
+extern const int clinux_tcp_keepcnt;
+
+#endif

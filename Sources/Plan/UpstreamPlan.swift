@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// An upstream: endpoints, and the policy of choosing and reaching them.
+
+import Addressing
+
+/// Endpoints and the policy that goes with them.
+public struct UpstreamPlan: Hashable, Sendable {
+  /// The name in the configuration; an inline upstream has its route's name.
+  public var name: String
+  /// How an endpoint is chosen.
+  public var balance: BalancePolicy
+  /// How long all attempts to connect may take together.
+  public var connect: Duration
+  /// How long one attempt may take.
+  public var attempt: Duration
+  /// Source addresses of upstream connections, used in turn; empty: the kernel chooses.
+  public var source: [IPAddress]
+  /// Options of upstream connections.
+  public var tcp: TCPPlan
+  /// The endpoints, in the order of the file. Never empty.
+  public var endpoints: [EndpointPlan]
+
+  /// Makes an upstream; the defaults are those of the configuration.
+  public init(
+    name: String, balance: BalancePolicy = .roundRobin, connect: Duration = .seconds(5),
+    attempt: Duration = .milliseconds(1500), source: [IPAddress] = [], tcp: TCPPlan = TCPPlan(),
+    endpoints: [EndpointPlan]
+  ) {
+    self.name = name
+    self.balance = balance
+    self.connect = connect
+    self.attempt = attempt
+    self.source = source
+    self.tcp = tcp
+    self.endpoints = endpoints
+  }
+}
+
+/// How an endpoint is chosen among those of the best priority that can serve.
+public enum BalancePolicy: String, Hashable, Sendable, CaseIterable {
+  /// In turn, by weight, interleaved.
+  case roundRobin = "round_robin"
+  /// The one with the fewest sessions per weight; ties at random.
+  case leastConnections = "least_connections"
+}
+
+/// One entry of an upstream's `endpoints`. A host name may become several endpoints.
+public struct EndpointPlan: Hashable, Sendable {
+  /// The largest weight.
+  public static let weightMax = 256
+
+  /// Where it is.
+  public var address: EndpointAddress
+  /// Its share, 0 (none) to `weightMax`.
+  public var weight: Int
+  /// How many sessions it takes at once; `nil`: any number.
+  public var sessionsMax: Int?
+  /// Its tier: an endpoint is used when none of a lower number can serve.
+  public var priority: Int
+
+  /// Makes an endpoint; the defaults are those of the configuration.
+  public init(
+    address: EndpointAddress, weight: Int = 1, sessionsMax: Int? = nil, priority: Int = 0
+  ) {
+    self.address = address
+    self.weight = weight
+    self.sessionsMax = sessionsMax
+    self.priority = priority
+  }
+}
+
+/// Where an endpoint is.
+public enum EndpointAddress: Hashable, Sendable {
+  /// A socket address that needs no look-up.
+  case socket(SocketAddress)
+  /// A host name that is looked up.
+  case name(host: String, port: UInt16)
+  /// A server inside this process.
+  case builtin(BuiltinService)
+}
+
+extension EndpointAddress: CustomStringConvertible {
+  /// The text of the configuration.
+  public var description: String {
+    switch self {
+    case .socket(let address): address.description
+    case .name(let host, let port): "\(host):\(port)"
+    case .builtin(let service): "builtin:\(service.rawValue)"
+    }
+  }
+}
+
+/// Servers inside the process, for trying things out and for tests.
+public enum BuiltinService: String, Hashable, Sendable, CaseIterable {
+  /// Sends back what it receives (RFC 862).
+  case echo
+  /// Receives and sends nothing (RFC 863).
+  case discard
+  /// Sends lines of printable characters without end (RFC 864).
+  case chargen
+}
