@@ -28,8 +28,8 @@ public enum SocketAddress: Hashable, Sendable {
 
   /// Reads `a.b.c.d:port`, `[v6]:port`, `unix:/path` or `unix:@name`.
   ///
-  /// Refused (`nil`): host names, missing ports, port 0 is allowed (the kernel picks one when
-  /// listening), unix paths that are empty or too long.
+  /// Refused (`nil`): host names, missing ports, unix paths that are empty or too long. Port 0 is
+  /// read; when listening it leaves the choice to the kernel.
   public init?(_ text: some StringProtocol) {
     if text.hasPrefix("unix:") {
       let rest = text.dropFirst(5)

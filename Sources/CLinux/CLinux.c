@@ -13,9 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <linux/sockios.h>
-#include <time.h>
 #include <unistd.h>
 
 _Static_assert(sizeof(struct clinux_event) == sizeof(struct epoll_event), "layout of an event");
@@ -48,18 +46,6 @@ int clinux_epoll_remove(int epoll, int fd) {
 
 int clinux_epoll_wait(int epoll, struct clinux_event *events, int count, int timeout_ms) {
   return checked(epoll_wait(epoll, (struct epoll_event *)events, count, timeout_ms));
-}
-
-// epoll_pwait2 has no wrapper in older libraries; kernels before 5.11 answer ENOSYS.
-int clinux_epoll_wait_ns(int epoll, struct clinux_event *events, int count, uint64_t timeout_ns) {
-#ifdef SYS_epoll_pwait2
-  struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
-                             .tv_nsec = (long)(timeout_ns % 1000000000u)};
-  return checked((int)syscall(SYS_epoll_pwait2, epoll, events, count, &timeout, NULL, 0));
-#else
-  (void)epoll, (void)events, (void)count, (void)timeout_ns;
-  return -ENOSYS;
-#endif
 }
 
 int clinux_eventfd(void) { return checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }

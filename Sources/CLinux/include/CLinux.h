@@ -34,7 +34,6 @@ int clinux_epoll_create(void);
 int clinux_epoll_add(int epoll, int fd, uint32_t events, uint64_t token);
 int clinux_epoll_remove(int epoll, int fd);
 int clinux_epoll_wait(int epoll, struct clinux_event *events, int count, int timeout_ms);
-int clinux_epoll_wait_ns(int epoll, struct clinux_event *events, int count, uint64_t timeout_ns);
 
 int clinux_eventfd(void);
 int clinux_accept(int fd, struct sockaddr *address, uint32_t *length);

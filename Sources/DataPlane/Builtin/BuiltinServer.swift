@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// The endpoints inside the process: echo, discard and chargen (RFC 862, 863, 864), on one thread of
+// their own and over real sockets, so that a proxy can be tried where nothing else runs. They are
+// reached through unix sockets with names in the abstract namespace that nobody else uses.
+//
+// A connection here has at most one buffer of unsent bytes; while it has any, nothing is read.
+
+import Addressing
+import Glibc
+import Plan
+import Reactor
+
+/// A thread that serves builtin endpoints.
+public final class BuiltinServer: Sendable {
+  /// Where each service listens.
+  public let addresses: [BuiltinService: SocketAddress]
+  private let inbox: Inbox<Void>
+  // SAFETY: handed to the thread, and touched by nobody else from then on.
+  private nonisolated(unsafe) let loop: BuiltinLoop
+  private let thread = Lock(LoopThread?.none)
+
+  /// Starts to serve `services`, up to `connectionsMax` connections at once.
+  public init(
+    _ services: [BuiltinService], connectionsMax: Int
+  ) throws(ListeningSocket.Failure) {
+    var addresses: [BuiltinService: SocketAddress] = [:]
+    var sockets: [(BuiltinService, CInt)] = []
+    for service in services {
+      let tag = String(UInt64.random(in: .min ... .max), radix: 36)
+      let name = "sluice-\(getpid())-\(service.rawValue)-\(tag)"
+      let socket = try ListeningSocket(
+        at: .abstract(name: name), backlog: 4096, options: StreamOptions())
+      addresses[service] = .abstract(name: name)
+      sockets.append((service, socket.release()))
+    }
+    self.addresses = addresses
+    do throws(Errno) {
+      loop = try BuiltinLoop(sockets, connectionsMax: connectionsMax)
+    } catch {
+      throw ListeningSocket.Failure(action: "starting builtin endpoints", errno: error)
+    }
+    inbox = loop.inbox
+    nonisolated(unsafe) let loop = loop
+    thread.withLock { $0 = LoopThread(name: "builtin") { loop.run() } }
+  }
+
+  /// Closes everything and waits for the thread to end. Call at most once.
+  public func stop() {
+    _ = inbox.post(())
+    thread.withLock { $0.take() }?.join()
+  }
+}
+
+/// The loop of a `BuiltinServer`.
+final class BuiltinLoop: LoopCore {
+  private struct Connection: ~Copyable {
+    let service: BuiltinService
+    var side: Side
+    /// What was read and could not be sent back yet.
+    var kept: [UInt8] = []
+    /// How far the stream of characters has come.
+    var position = 0
+    var isQueued = false
+    var hasEnded = false
+  }
+
+  private static let bufferBytes = 16 << 10
+  private static let turnBytes = 256 << 10
+
+  let kernel = LinuxKernel()
+  let poller: Poller<LinuxKernel>
+  var now: Instant
+  let inbox: Inbox<Void>
+  private let bell: Bell<LinuxKernel>
+  private let sockets: [(service: BuiltinService, descriptor: CInt)]
+  private var connections: Slab<Connection>
+  private var queue: [Token] = []
+  private var queueInTurn: [Token] = []
+  private var messages: [Void] = []
+  private var lastGeneration: UInt32 = 0
+  private var isStopped = false
+  private let buffer: UnsafeMutableRawBufferPointer
+  private let characters = BuiltinLoop.characterStream()
+
+  init(_ sockets: [(BuiltinService, CInt)], connectionsMax: Int) throws(Errno) {
+    self.sockets = sockets.map { ($0.0, $0.1) }
+    now = kernel.now()
+    let bell = try Bell(kernel)
+    self.bell = bell
+    inbox = Inbox(messagesMax: 1) { bell.ring() }
+    poller = try Poller(kernel: kernel, eventsMax: 256, spinNanoseconds: 0)
+    connections = Slab(capacity: connectionsMax)
+    buffer = .allocate(byteCount: BuiltinLoop.bufferBytes, alignment: 16)
+    try poller.add(bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+    for (position, socket) in sockets.enumerated() {
+      try poller.add(
+        socket.1, for: .readable, token: Token(.listener, index: position, generation: 0))
+    }
+  }
+
+  deinit {
+    buffer.deallocate()
+  }
+
+  func run() {
+    while !isStopped { turn() }
+    for socket in sockets { kernel.close(socket.descriptor) }
+    var next = connections.nextIndex(from: 0)
+    while let index = next {
+      close(index)
+      next = connections.nextIndex(from: index + 1)
+    }
+  }
+
+  func nextDeadline() -> Instant { queue.isEmpty ? .distantFuture : now }
+
+  func prepareToSleep() -> Bool { inbox.prepareToSleep() }
+
+  func receive(_ readiness: Readiness, for token: Token) {
+    switch token.kind {
+    case .bell: bell.silence()
+    case .listener: accept(token.index)
+    case .downstream, .upstream:
+      guard let connection = find(token) else { return }
+      connection.pointee.side.note(readiness)
+      serve(token.index, connection)
+    }
+  }
+
+  func finishTurn() {
+    swap(&queue, &queueInTurn)
+    for token in queueInTurn {
+      guard let connection = find(token) else { continue }
+      connection.pointee.isQueued = false
+      serve(token.index, connection)
+    }
+    queueInTurn.removeAll(keepingCapacity: true)
+    inbox.drain(into: &messages)
+    if !messages.isEmpty { isStopped = true }
+    messages.removeAll(keepingCapacity: true)
+  }
+
+  private func find(_ token: Token) -> UnsafeMutablePointer<Connection>? {
+    guard let connection = connections.find(token.index) else { return nil }
+    return connection.pointee.side.generation == token.generation ? connection : nil
+  }
+
+  private func accept(_ position: Int) {
+    for _ in 0..<64 {
+      guard case .accepted(let descriptor, _) = kernel.accept(from: sockets[position].descriptor)
+      else { return }
+      // Left in the kernel's queue it would be reported again and again.
+      guard !connections.isFull else {
+        kernel.close(descriptor)
+        continue
+      }
+      lastGeneration &+= 1
+      let index = connections.insert(
+        Connection(
+          service: sockets[position].service,
+          side: Side(socket: SocketHandle(owning: descriptor), generation: lastGeneration)))
+      guard let connection = connections.find(index) else { return }
+      connection.pointee.side.flags = .writable
+      let token = Token(.downstream, index: index, generation: lastGeneration)
+      do throws(Errno) {
+        try poller.add(descriptor, for: .stream, token: token)
+      } catch {
+        close(index)
+        continue
+      }
+      serve(index, connection)
+    }
+  }
+
+  private func close(_ index: Int) {
+    var connection = connections.remove(index)
+    kernel.close(connection.side.socket.take())
+  }
+
+  // MARK: Services
+
+  private enum Step {
+    case moved(Int)
+    case waiting
+    case over
+  }
+
+  private func serve(_ index: Int, _ connection: UnsafeMutablePointer<Connection>) {
+    var budget = BuiltinLoop.turnBytes
+    while budget > 0 {
+      switch step(connection) {
+      case .moved(let count): budget -= count
+      case .waiting: return
+      case .over: return close(index)
+      }
+    }
+    guard !connection.pointee.isQueued else { return }
+    connection.pointee.isQueued = true
+    queue.append(
+      Token(.downstream, index: index, generation: connection.pointee.side.generation))
+  }
+
+  private func step(_ connection: UnsafeMutablePointer<Connection>) -> Step {
+    if !connection.pointee.kept.isEmpty {
+      let sent = connection.pointee.kept.withUnsafeBytes { send($0, connection) }
+      if case .moved(let count) = sent { connection.pointee.kept.removeFirst(count) }
+      if connection.pointee.kept.isEmpty { connection.pointee.kept = [] }
+      return sent
+    }
+    if connection.pointee.hasEnded { return .over }
+    if connection.pointee.side.flags.contains(.readable) {
+      switch kernel.receive(connection.pointee.side.socket.rawValue, into: buffer) {
+      case .moved(let count):
+        guard connection.pointee.service == .echo else { return .moved(count) }
+        return echo(UnsafeRawBufferPointer(rebasing: buffer[..<count]), connection)
+      case .wouldBlock:
+        connection.pointee.side.flags.remove(.readable)
+      case .endOfStream, .failed:
+        connection.pointee.hasEnded = true
+        return .moved(0)
+      }
+    }
+    guard connection.pointee.service == .chargen else { return .waiting }
+    let start = connection.pointee.position
+    let sent = characters.withUnsafeBytes { bytes in
+      send(UnsafeRawBufferPointer(rebasing: bytes[start...]), connection)
+    }
+    if case .moved(let count) = sent {
+      connection.pointee.position = (start + count) % characters.count
+    }
+    return sent
+  }
+
+  private func echo(
+    _ bytes: UnsafeRawBufferPointer, _ connection: UnsafeMutablePointer<Connection>
+  ) -> Step {
+    switch send(bytes, connection) {
+    case .moved(let sent):
+      if sent < bytes.count { connection.pointee.kept = Array(bytes[sent...]) }
+      return .moved(bytes.count)
+    case .waiting:
+      connection.pointee.kept = Array(bytes)
+      return .moved(bytes.count)
+    case .over:
+      return .over
+    }
+  }
+
+  private func send(
+    _ bytes: UnsafeRawBufferPointer, _ connection: UnsafeMutablePointer<Connection>
+  ) -> Step {
+    guard connection.pointee.side.flags.contains(.writable) else { return .waiting }
+    switch kernel.send(connection.pointee.side.socket.rawValue, bytes) {
+    case .moved(let count):
+      return .moved(count)
+    case .wouldBlock, .endOfStream:
+      connection.pointee.side.flags.remove(.writable)
+      return .waiting
+    case .failed:
+      return .over
+    }
+  }
+
+  /// RFC 864's recommended pattern: lines of 72 printable characters, each line starting one further.
+  private static func characterStream() -> [UInt8] {
+    let printable = Array(UInt8(ascii: " ")...UInt8(ascii: "~"))
+    return printable.indices.flatMap { first in
+      (0..<72).map { printable[(first + $0) % printable.count] } + Array("\r\n".utf8)
+    }
+  }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pipes for splice(2), shared by the sessions of a worker. A session holds one only while there are
+// bytes in it, so few pipes serve many sessions; when there is none to be had, bytes are copied.
+//
+// An unprivileged user's pipes shrink to one or two pages beyond a limit (pipe-user-pages-soft,
+// pipe(7)). Such a pipe moves less per call than a copy would: it is given back, and no more are
+// asked for until some were closed.
+
+import Reactor
+
+/// Which pipe of a worker's pool.
+struct PipeIndex: Hashable {
+  let rawValue: Int32
+}
+
+/// A bounded set of pipes. Not thread-safe: a worker owns it.
+struct PipePool<K: Kernel>: ~Copyable {
+  /// The least that makes splicing worth its two calls.
+  private static var usefulBytes: Int { 64 << 10 }
+  /// How many empty pipes are kept open for the next bulk.
+  private static var idleMax: Int { 16 }
+
+  private let kernel: K
+  private let pipeBytes: Int
+  private let pipesMax: Int
+  private var pipes: [Pipe?] = []
+  /// Open pipes that nobody uses, all of them empty; the last was used last and is warm.
+  private var idle: [PipeIndex] = []
+  private var vacant: [PipeIndex] = []
+  private(set) var openCount = 0
+  /// How many pipes are open at most, lowered when the kernel refuses or shrinks one.
+  private var allowed: Int
+
+  init(kernel: K, pipeBytes: Int, pipesMax: Int) {
+    self.kernel = kernel
+    self.pipeBytes = pipeBytes
+    self.pipesMax = pipesMax
+    allowed = pipesMax
+  }
+
+  deinit {
+    for pipe in pipes {
+      guard let pipe else { continue }
+      kernel.close(pipe.readEnd)
+      kernel.close(pipe.writeEnd)
+    }
+  }
+
+  subscript(index: PipeIndex) -> Pipe {
+    guard let pipe = pipes[Int(index.rawValue)] else {
+      preconditionFailure("a pipe that was given back is used")
+    }
+    return pipe
+  }
+
+  /// An empty pipe, `nil` when there is none to be had.
+  mutating func take() -> PipeIndex? {
+    if let index = idle.popLast() { return index }
+    guard openCount < allowed else { return nil }
+    guard let pipe = try? kernel.makePipe(bytes: pipeBytes) else {
+      allowed = openCount
+      return nil
+    }
+    guard pipe.bytes >= PipePool.usefulBytes else {
+      kernel.close(pipe.readEnd)
+      kernel.close(pipe.writeEnd)
+      allowed = openCount
+      return nil
+    }
+    openCount += 1
+    if let index = vacant.popLast() {
+      pipes[Int(index.rawValue)] = pipe
+      return index
+    }
+    pipes.append(pipe)
+    return PipeIndex(rawValue: Int32(pipes.count - 1))
+  }
+
+  /// Takes back a pipe. One that is not empty cannot serve another session and is closed.
+  mutating func giveBack(_ index: PipeIndex, isEmpty: Bool) {
+    guard isEmpty, idle.count < PipePool.idleMax else { return close(index) }
+    idle.append(index)
+  }
+
+  private mutating func close(_ index: PipeIndex) {
+    let pipe = self[index]
+    kernel.close(pipe.readEnd)
+    kernel.close(pipe.writeEnd)
+    pipes[Int(index.rawValue)] = nil
+    vacant.append(index)
+    openCount -= 1
+    // What was scarce may be there again.
+    allowed = pipesMax
+  }
+}

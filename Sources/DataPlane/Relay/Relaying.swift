@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Relaying: what a session does with the answers of `Relay.pump`, and how an end on one side becomes
+// an end on the other.
+//
+// An orderly end is passed on in order, behind the bytes that came before it. A failure is passed on
+// as a failure: what the failed side can no longer receive is forgotten, what it had sent before is
+// still delivered, and then the other side is reset, after its kernel has had everything
+// acknowledged or `linger` is over, so that a stream that was cut short never looks complete.
+// (A reset with unsent bytes in the queue would throw those away: tcp(7), SO_LINGER in socket(7).)
+
+import Reactor
+
+/// One of a session's two ways.
+enum Way {
+  case upload, download
+
+  var opposite: Way { self == .upload ? .download : .upload }
+  var source: SessionEnd.Origin { self == .upload ? .downstream : .upstream }
+}
+
+extension Worker {
+  /// An event of a session, whatever its state.
+  func receive(
+    _ readiness: Readiness, _ token: Token, _ session: UnsafeMutablePointer<Session>
+  ) {
+    switch session.pointee.state {
+    case .connecting:
+      receiveConnecting(readiness, token, session)
+    case .relaying:
+      let way: Way = token.kind == .downstream ? .upload : .download
+      note(readiness, way, session)
+      if readiness.contains(.error), let errno = takeError(way, session) {
+        guard sideFailed(token.index, session, way, errno) else { return }
+      }
+      relayBytes(token.index, session)
+    case .flushing:
+      // The side that is left can only fail; then it needs no reset.
+      if !readiness.isDisjoint(with: [.error, .hangUp]) { resetSession(token.index, session) }
+    }
+  }
+
+  private func note(_ readiness: Readiness, _ way: Way, _ session: UnsafeMutablePointer<Session>) {
+    switch way {
+    case .upload: session.pointee.downstream.note(readiness)
+    case .download: session.pointee.upstream.note(readiness)
+    }
+  }
+
+  /// The error of a way's source, `nil` if there is none or it is known.
+  private func takeError(_ way: Way, _ session: UnsafeMutablePointer<Session>) -> Errno? {
+    switch way {
+    case .upload:
+      session.pointee.downstream.flags.contains(.failed)
+        ? nil : kernel.takeError(session.pointee.downstream.socket.rawValue)
+    case .download:
+      session.pointee.upstream.flags.contains(.failed)
+        ? nil : kernel.takeError(session.pointee.upstream.socket.rawValue)
+    }
+  }
+
+  /// Moves what can be moved both ways.
+  func relayBytes(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    assert(session.pointee.state == .relaying)
+    let before = session.pointee.upload.bytes &+ session.pointee.download.bytes
+    guard pump(index, session, .upload), pump(index, session, .download) else { return }
+    if session.pointee.upload.bytes &+ session.pointee.download.bytes != before {
+      session.pointee.lastMovedAt = now
+    }
+    noteFinished(index, session)
+  }
+
+  /// Moves what can be moved one way. Returns whether the session is still being relayed.
+  private func pump(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way
+  ) -> Bool {
+    while true {
+      let end =
+        switch way {
+        case .upload:
+          relay.pump(
+            &session.pointee.upload, from: &session.pointee.downstream,
+            to: &session.pointee.upstream)
+        case .download:
+          relay.pump(
+            &session.pointee.download, from: &session.pointee.upstream,
+            to: &session.pointee.downstream)
+        }
+      switch end {
+      case .waiting:
+        return true
+      case .budgetSpent:
+        enqueue(index, session)
+        return true
+      case .exhausted:
+        beginFlush(index, session, of: way)
+        return false
+      case .sourceFailed(let errno):
+        guard sideFailed(index, session, way, errno) else { return false }
+      case .destinationFailed(let errno):
+        guard sideFailed(index, session, way.opposite, errno) else { return false }
+        // The failed side may have sent something that can still be delivered.
+        return way == .upload ? true : pump(index, session, .upload)
+      }
+    }
+  }
+
+  private func enqueue(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    guard !session.pointee.isQueued else { return }
+    session.pointee.isQueued = true
+    queue.append(
+      Token(.downstream, index: index, generation: session.pointee.downstream.generation))
+  }
+
+  /// Notes which ends have been passed on, and closes the session when both have.
+  private func noteFinished(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    let isUploadOver = session.pointee.upload.stage == .finished
+    let isDownloadOver = session.pointee.download.stage == .finished
+    guard isUploadOver || isDownloadOver else { return }
+    if session.pointee.firstToFinish == nil {
+      session.pointee.firstToFinish = isUploadOver ? .downstream : .upstream
+      // From now on the half-close timeout counts.
+      armTimer(index, session)
+    }
+    guard isUploadOver, isDownloadOver else { return }
+    let first = session.pointee.firstToFinish ?? .downstream
+    if session.pointee.end == nil {
+      session.pointee.end = SessionEnd(
+        origin: first, reason: .finished,
+        phase: first == .downstream ? .downstreamFinished : .upstreamFinished)
+    }
+    kernel.close(session.pointee.downstream.socket.take())
+    kernel.close(session.pointee.upstream.socket.take())
+    endSession(index, session)
+  }
+
+  /// The source of `way` has failed. Returns whether the session is still being relayed: then the
+  /// rest of what that side had sent is to be pumped.
+  private func sideFailed(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way, _ errno: Errno
+  ) -> Bool {
+    if way == .download, retry(index, session, errno) { return false }
+    let error = SessionError(relaying: errno, on: way.source)
+    session.pointee.noteEnd(error.origin, error.reason, errno: errno)
+    let rest: Direction.Stage
+    switch way {
+    case .upload:
+      session.pointee.downstream.flags.formUnion([.failed, .readable])
+      relay.abandon(&session.pointee.download)
+      rest = session.pointee.upload.stage
+    case .download:
+      session.pointee.upstream.flags.formUnion([.failed, .readable])
+      relay.abandon(&session.pointee.upload)
+      rest = session.pointee.download.stage
+    }
+    switch rest {
+    case .open, .ended:
+      armTimer(index, session)
+      return true
+    case .finished:
+      beginFlush(index, session, of: way)
+      return false
+    case .abandoned:
+      resetSession(index, session)
+      return false
+    }
+  }
+
+  /// An endpoint that resets a connection before a byte has gone either way has not served: the
+  /// session may go on to the next one. Returns whether it does, or has ended trying.
+  private func retry(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno
+  ) -> Bool {
+    let failure = SessionError(connecting: errno)
+    guard failure.reason == .reset, session.pointee.isUntouchedByUpstream else { return false }
+    let upstream = upstream(of: session.pointee)
+    let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
+    guard now < deadline else { return false }
+    // An end that was passed on to nobody is passed on anew.
+    if session.pointee.upload.stage == .finished {
+      session.pointee.upload.stage = .ended
+      session.pointee.firstToFinish = nil
+    }
+    session.pointee.connectNanoseconds = .max
+    attemptFailed(index, session, errno)
+    return true
+  }
+
+  // MARK: Flushing
+
+  /// All that the source of `way` had sent is with the other side's kernel. Waits there until it is
+  /// acknowledged, then resets.
+  private func beginFlush(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, of way: Way
+  ) {
+    relay.abandon(&session.pointee.upload)
+    relay.abandon(&session.pointee.download)
+    switch way {
+    case .upload: kernel.close(session.pointee.downstream.socket.take())
+    case .download: kernel.close(session.pointee.upstream.socket.take())
+    }
+    session.pointee.state = .flushing
+    session.pointee.stepStartedAt = now
+    continueFlush(index, session)
+  }
+
+  /// Resets the side that is left once it has everything, or when the time for that is over.
+  func continueFlush(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    session.pointee.checkInvariants()
+    let descriptor =
+      session.pointee.downstream.socket.isOpen
+      ? session.pointee.downstream.socket.rawValue : session.pointee.upstream.socket.rawValue
+    let waited = now.nanoseconds(since: session.pointee.stepStartedAt)
+    let linger = topology.routes[session.pointee.route.position].lingerNanoseconds
+    guard kernel.sendQueueBytes(descriptor) > 0, waited < linger else {
+      return resetSession(index, session)
+    }
+    // No event tells of acknowledgements: look again, less and less often.
+    let pause = min(max(waited / 2, 1_000_000), 50_000_000, linger - waited)
+    timers.schedule(index, at: now.advanced(by: pause))
+  }
+}

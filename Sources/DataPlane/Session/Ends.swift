@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Beginnings, deadlines and ends of sessions. Deadlines are looked at lazily: moving bytes writes
+// down the time and touches no timer; the timer, when it fires, finds out whether the deadline has
+// moved and goes back to sleep.
+
+import Reactor
+
+extension Worker {
+  // MARK: Beginning
+
+  /// Serves a connection that is counted already. Owns the descriptor from here on.
+  func startSession(_ descriptor: CInt, _ client: PeerAddress, _ listener: ListenerIndex) {
+    let generation = nextGeneration()
+    let index = sessions.insert(
+      Session(
+        socket: SocketHandle(owning: descriptor), generation: generation, client: client,
+        listener: listener, route: topology.listeners[listener.position].route, now: now))
+    guard let session = sessions.find(index) else { preconditionFailure("inserted above") }
+    // A new connection has room; only its input must be told.
+    session.pointee.downstream.flags = .writable
+    do throws(Errno) {
+      try poller.add(
+        descriptor, for: .stream, token: Token(.downstream, index: index, generation: generation))
+    } catch {
+      session.pointee.noteEnd(.proxy, .outOfMemory, errno: error)
+      return resetSession(index, session)
+    }
+    connect(index, session)
+  }
+
+  // MARK: Deadlines
+
+  /// When the session must be looked at, `distantFuture` if never.
+  private func deadline(of session: borrowing Session) -> Instant {
+    let route = topology.routes[session.route.position]
+    switch session.state {
+    case .connecting:
+      let upstream = upstream(of: session)
+      return min(
+        session.acceptedAt.advanced(by: upstream.connectNanoseconds),
+        session.stepStartedAt.advanced(by: upstream.attemptNanoseconds))
+    case .relaying:
+      var deadline = Instant.distantFuture
+      if let idle = route.idleNanoseconds { deadline = session.lastMovedAt.advanced(by: idle) }
+      if session.isHalfClosed, let halfClose = route.halfCloseNanoseconds {
+        deadline = min(deadline, session.lastMovedAt.advanced(by: halfClose))
+      }
+      return min(deadline, nextRecordAt(session, route))
+    case .flushing:
+      return now
+    }
+  }
+
+  private func nextRecordAt(_ session: borrowing Session, _ route: Route) -> Instant {
+    guard let every = route.recordEveryNanoseconds else { return .distantFuture }
+    let (offset, overflow) = every.multipliedReportingOverflow(
+      by: UInt64(session.recordsWritten) + 1)
+    return overflow ? .distantFuture : session.acceptedAt.advanced(by: offset)
+  }
+
+  /// Makes sure that the session is looked at by its deadline.
+  func armTimer(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    let deadline = deadline(of: session.pointee)
+    if deadline == .distantFuture { return timers.cancel(index) }
+    timers.schedule(index, at: deadline)
+  }
+
+  /// The timer of a session has fired: its deadline has come, or has moved on.
+  func deadlinePassed(_ index: Int) {
+    guard let session = sessions.find(index) else {
+      preconditionFailure("a timer outlived its session")
+    }
+    session.pointee.checkInvariants()
+    if session.pointee.state == .flushing { return continueFlush(index, session) }
+    guard deadline(of: session.pointee) <= now else { return armTimer(index, session) }
+    if session.pointee.state == .connecting { return attemptFailed(index, session, .timedOut) }
+
+    let route = topology.routes[session.pointee.route.position]
+    let still = now.nanoseconds(since: session.pointee.lastMovedAt)
+    if session.pointee.isHalfClosed, let halfClose = route.halfCloseNanoseconds,
+      still >= halfClose
+    {
+      session.pointee.noteEnd(.proxy, .halfCloseTimeout)
+      return resetSession(index, session)
+    }
+    if let idle = route.idleNanoseconds, still >= idle {
+      session.pointee.noteEnd(.proxy, .idle)
+      return resetSession(index, session)
+    }
+    if nextRecordAt(session.pointee, route) <= now {
+      session.pointee.recordsWritten &+= 1
+      record(session, .progress)
+    }
+    armTimer(index, session)
+  }
+
+  // MARK: Ending
+
+  /// Resets every session.
+  func resetAll(_ reason: SessionEnd.Reason) {
+    var next = sessions.nextIndex(from: 0)
+    while let index = next {
+      if let session = sessions.find(index) {
+        session.pointee.noteEnd(.proxy, reason)
+        resetSession(index, session)
+      }
+      next = sessions.nextIndex(from: index + 1)
+    }
+  }
+
+  /// Resets both sides, in any state, and ends the session. The cause must be noted.
+  func resetSession(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    relay.abandon(&session.pointee.upload)
+    relay.abandon(&session.pointee.download)
+    if session.pointee.downstream.socket.isOpen {
+      kernel.reset(session.pointee.downstream.socket.take())
+    }
+    if session.pointee.upstream.socket.isOpen {
+      kernel.reset(session.pointee.upstream.socket.take())
+    }
+    endSession(index, session)
+  }
+
+  /// Frees a session whose sockets are closed, and tells of it.
+  func endSession(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    assert(session.pointee.end != nil)
+    assert(session.pointee.upload.keptBytes == 0)
+    assert(session.pointee.download.keptBytes == 0)
+    releaseEndpoint(session)
+    if topology.routes[session.pointee.route.position].access.end { record(session, .end) }
+    timers.cancel(index)
+    let listener = session.pointee.listener
+    _ = sessions.remove(index)
+    uncount(listener)
+    counters[.ended] += 1
+    if pause.reason != nil { resumeAccepting() }
+    reportIfFinished()
+  }
+
+  /// Writes down what there is to tell of a session now.
+  func record(_ session: UnsafeMutablePointer<Session>, _ moment: SessionRecord.Moment) {
+    guard let records else { return }
+    let connect = session.pointee.connectNanoseconds
+    records.write(
+      SessionRecord(
+        moment: moment, at: now, listener: session.pointee.listener,
+        route: session.pointee.route, client: session.pointee.client,
+        endpoint: session.pointee.endpoint, uploadBytes: session.pointee.upload.bytes,
+        downloadBytes: session.pointee.download.bytes,
+        connectNanoseconds: connect == .max ? nil : connect,
+        durationNanoseconds: now.nanoseconds(since: session.pointee.acceptedAt),
+        attempts: session.pointee.attempts, end: session.pointee.end))
+  }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session: one accepted connection's life. It is plain data in a worker's slab, about two hundred
+// bytes of descriptors, flags, counters and times, without a class, closure or task. So an idle
+// session costs its own size and nothing else, and could be written down and taken up by another
+// process.
+//
+//                    accept
+//                      │
+//                      ▼     refused, timed out, reset: the next endpoint
+//              ┌─ connecting ◀──┐
+//              │       │ └──────┘
+//     no       │       │ connected                one side fails: the other
+//     endpoint │       ▼                          gets what is still to come
+//              │   relaying ──────────────────────────────▶ flushing
+//              │       │                                        │
+//              │       │ both ends passed on                    │ acknowledged, or
+//              ▼       ▼                                        ▼ `linger` is over
+//            reset   closed                                   reset
+//
+// Every end that this program causes (idle, drain, kill) is a reset of both sides from any state.
+
+import Reactor
+
+/// A connection's descriptor in four bytes, and the duty to close it through the kernel it came
+/// from. Dropping an open one is a leak and traps.
+struct SocketHandle: ~Copyable {
+  private(set) var rawValue: CInt
+
+  static var none: SocketHandle { SocketHandle(owning: -1) }
+
+  init(owning rawValue: CInt) {
+    self.rawValue = rawValue
+  }
+
+  var isOpen: Bool { rawValue >= 0 }
+
+  /// Gives the descriptor up; the caller closes it.
+  mutating func take() -> CInt {
+    precondition(isOpen, "a socket was taken twice")
+    defer { rawValue = -1 }
+    return rawValue
+  }
+
+  deinit {
+    precondition(rawValue < 0, "a socket was dropped without being closed")
+  }
+}
+
+/// One of the two connections of a session, as epoll has described it.
+struct Side: ~Copyable {
+  struct Flags: OptionSet {
+    let rawValue: UInt8
+    /// Reading may find something.
+    static let readable = Flags(rawValue: 1)
+    /// Writing may find room.
+    static let writable = Flags(rawValue: 2)
+    /// An end or a failure waits behind what can still be read, so a short read proves nothing.
+    static let hungUp = Flags(rawValue: 4)
+    /// It has failed: what it says from now on is no orderly end.
+    static let failed = Flags(rawValue: 8)
+  }
+
+  var socket: SocketHandle
+  /// The registration that events must match.
+  var generation: UInt32 = 0
+  var flags: Flags = []
+
+  init(socket: consuming SocketHandle, generation: UInt32) {
+    self.socket = socket
+    self.generation = generation
+  }
+
+  /// Remembers what epoll reports. A report says what is true at that moment, and only changes are
+  /// reported, so flags are added here and taken away by the calls that find them exhausted.
+  mutating func note(_ readiness: Readiness) {
+    if !readiness.isDisjoint(with: [.readable, .readHangUp, .hangUp, .error]) {
+      flags.insert(.readable)
+    }
+    // A hang-up or an error must be found by writing, too, instead of waiting for room for ever.
+    if !readiness.isDisjoint(with: [.writable, .hangUp, .error]) { flags.insert(.writable) }
+    if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { flags.insert(.hungUp) }
+  }
+}
+
+/// One accepted connection's life.
+struct Session: ~Copyable {
+  /// The diagram is at the head of this file.
+  enum State: UInt8 {
+    case connecting, relaying, flushing
+  }
+
+  var downstream: Side
+  var upstream: Side
+  /// From the client to the endpoint.
+  var upload = Direction()
+  /// From the endpoint to the client.
+  var download = Direction()
+
+  let client: PeerAddress
+  let acceptedAt: Instant
+  /// When the current attempt to connect, or the current flush, began.
+  var stepStartedAt: Instant
+  /// When a byte last moved in either direction.
+  var lastMovedAt: Instant
+  /// From the first attempt to the connection, in nanoseconds; `.max` while there is none.
+  var connectNanoseconds: UInt64 = .max
+  /// The endpoints that have failed this session: bit `position` % 64.
+  var triedEndpoints: UInt64 = 0
+
+  let listener: ListenerIndex
+  let route: RouteIndex
+  /// The endpoint that is connected, being connected, or was tried last.
+  var endpoint: EndpointIndex?
+  /// Whether that endpoint's session count includes this session.
+  var isCountedAtEndpoint = false
+  /// How many periodic records have been written.
+  var recordsWritten: UInt32 = 0
+  var attempts: UInt8 = 0
+  var state: State = .connecting
+  /// Whether the session waits in the worker's queue for its next turn.
+  var isQueued = false
+  /// The side whose end was passed on first.
+  var firstToFinish: SessionEnd.Origin?
+  /// The first cause of the end, once there is one.
+  var end: SessionEnd?
+
+  init(
+    socket: consuming SocketHandle, generation: UInt32, client: PeerAddress,
+    listener: ListenerIndex, route: RouteIndex, now: Instant
+  ) {
+    downstream = Side(socket: socket, generation: generation)
+    upstream = Side(socket: .none, generation: 0)
+    self.client = client
+    self.listener = listener
+    self.route = route
+    acceptedAt = now
+    stepStartedAt = now
+    lastMovedAt = now
+  }
+
+  var phase: SessionEnd.Phase {
+    switch state {
+    case .connecting: .connecting
+    case .flushing: .flushing
+    case .relaying:
+      if !upload.isOpen, download.isOpen {
+        .downstreamFinished
+      } else if !download.isOpen, upload.isOpen {
+        .upstreamFinished
+      } else {
+        .relaying
+      }
+    }
+  }
+
+  /// Whether at least one side can send no more, so that the half-close timeout counts.
+  var isHalfClosed: Bool { state == .relaying && !(upload.isOpen && download.isOpen) }
+
+  /// Whether another endpoint may still serve this session: not one byte has been written to the
+  /// current one or come from it.
+  var isUntouchedByUpstream: Bool {
+    upload.bytes == 0 && download.bytes == 0 && download.keptBytes == 0 && download.isOpen
+  }
+
+  /// Notes why the session ends, unless an earlier cause is known.
+  mutating func noteEnd(
+    _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil
+  ) {
+    if end == nil {
+      end = SessionEnd(origin: origin, reason: reason, phase: phase, errno: errno)
+    }
+  }
+
+  func checkInvariants() {
+    switch state {
+    case .connecting: assert(downstream.socket.isOpen)
+    case .relaying:
+      assert(downstream.socket.isOpen)
+      assert(upstream.socket.isOpen)
+      assert(isCountedAtEndpoint)
+    case .flushing: assert(downstream.socket.isOpen != upstream.socket.isOpen)
+    }
+    if isCountedAtEndpoint { assert(endpoint != nil) }
+    if upload.stage == .finished { assert(upload.keptBytes == 0) }
+    if download.stage == .finished { assert(download.keptBytes == 0) }
+  }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// How sessions end. Every way is a case here, with who ended it and at which phase, so that a line
+// of the access log says what an operator would otherwise have to guess from two letters.
+
+import Reactor
+
+/// Why a session is over: what happened, who caused it, and what was being done at that moment.
+public struct SessionEnd: Hashable, Sendable {
+  /// Who ended a session.
+  public enum Origin: UInt8, Sendable, CaseIterable {
+    /// The client.
+    case downstream
+    /// The endpoint.
+    case upstream
+    /// This program, by a rule of its configuration or for want of something.
+    case proxy
+  }
+
+  /// What happened.
+  public enum Reason: UInt8, Sendable, CaseIterable {
+    /// Both sides finished sending, and everything was delivered.
+    case finished
+    /// The connection was reset.
+    case reset
+    /// The peer did not answer any more (keepalive or `user_timeout`).
+    case timedOut
+    /// The network said that the peer cannot be reached.
+    case unreachable
+    /// No byte moved for the route's `idle` time.
+    case idle
+    /// One side had finished and no byte moved for the route's `half_close` time.
+    case halfCloseTimeout
+    /// The endpoint refused the connection, and no other could be tried.
+    case connectRefused
+    /// No connection stood when an attempt's or all attempts' time was over.
+    case connectTimedOut
+    /// Connecting failed in another way.
+    case connectFailed
+    /// Every endpoint is at its `max_sessions`, has weight 0, or has been tried.
+    case noEndpoint
+    /// This process or machine has no free descriptor.
+    case outOfDescriptors
+    /// No free port is left towards the endpoint.
+    case outOfPorts
+    /// The kernel has no memory for sockets.
+    case outOfMemory
+    /// The time to drain was over.
+    case drainDeadline
+    /// The program was told to end at once.
+    case killed
+    /// A socket failed in a way that has no case of its own; `errno` tells.
+    case failed
+  }
+
+  /// What was being done.
+  public enum Phase: UInt8, Sendable, CaseIterable {
+    /// Connecting to an endpoint.
+    case connecting
+    /// Both sides could still send.
+    case relaying
+    /// The client had finished sending, the endpoint not.
+    case downstreamFinished
+    /// The endpoint had finished sending, the client not.
+    case upstreamFinished
+    /// One side was gone; what it had sent was being delivered to the other.
+    case flushing
+  }
+
+  /// Who ended it.
+  public var origin: Origin
+  /// What happened.
+  public var reason: Reason
+  /// What was being done.
+  public var phase: Phase
+  /// The kernel's word, 0 if there is none.
+  public var errno: Int32
+
+  /// Puts the parts together.
+  public init(origin: Origin, reason: Reason, phase: Phase, errno: Errno? = nil) {
+    self.origin = origin
+    self.reason = reason
+    self.phase = phase
+    self.errno = errno?.rawValue ?? 0
+  }
+}
+
+/// Why something went wrong, and whose fault it is: what decides whether another endpoint is tried
+/// and whether an endpoint is blamed.
+struct SessionError: Equatable {
+  /// Whose doing it is. Never an endpoint's, when we ran out of something.
+  let origin: SessionEnd.Origin
+  /// What it is called.
+  let reason: SessionEnd.Reason
+  /// Whether another endpoint may do better.
+  let isRetryable: Bool
+  let errno: Errno
+
+  /// An attempt to connect that failed.
+  init(connecting errno: Errno) {
+    self.errno = errno
+    switch errno {
+    case .tooManyOpenFiles, .tooManyOpenFilesInSystem:
+      (origin, reason, isRetryable) = (.proxy, .outOfDescriptors, false)
+    case .noMemory, .noBufferSpace:
+      (origin, reason, isRetryable) = (.proxy, .outOfMemory, false)
+    case .addressNotAvailable, .addressInUse:
+      // Ports run out per destination: towards another endpoint there may be some.
+      (origin, reason, isRetryable) = (.proxy, .outOfPorts, true)
+    case .connectionRefused, .noSuchFileOrDirectory:
+      // ENOENT: the file of a unix socket is gone with its server.
+      (origin, reason, isRetryable) = (.upstream, .connectRefused, true)
+    case .timedOut:
+      (origin, reason, isRetryable) = (.upstream, .connectTimedOut, true)
+    case .connectionReset, .brokenPipe:
+      (origin, reason, isRetryable) = (.upstream, .reset, true)
+    case .networkUnreachable, .noRouteToHost, .hostIsDown, .networkDown:
+      (origin, reason, isRetryable) = (.upstream, .unreachable, true)
+    default:
+      (origin, reason, isRetryable) = (.upstream, .connectFailed, true)
+    }
+  }
+
+  /// A connection that stood and failed.
+  init(relaying errno: Errno, on side: SessionEnd.Origin) {
+    self.errno = errno
+    origin = side
+    isRetryable = false
+    switch errno {
+    case .connectionReset, .brokenPipe: reason = .reset
+    case .timedOut: reason = .timedOut
+    case .networkUnreachable, .noRouteToHost, .hostIsDown, .networkDown: reason = .unreachable
+    default: reason = .failed
+    }
+  }
+}

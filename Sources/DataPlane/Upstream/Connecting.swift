@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connecting: the phase between a client and an endpoint. Attempts follow one another, each with an
+// endpoint that has not failed this session yet, while the upstream's `connect` time lasts; nothing
+// has been written to any of them, so nothing can be replayed.
+
+import Reactor
+
+extension Worker {
+  func upstream(of session: borrowing Session) -> Upstream {
+    topology.upstreams[topology.routes[session.route.position].upstream]
+  }
+
+  /// Tries endpoints until one is being connected; ends the session when none is left. `failure` is
+  /// what became of the attempt before, `nil` at the first.
+  func connect(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, after failure: SessionError? = nil
+  ) {
+    let upstreamNumber = topology.routes[session.pointee.route.position].upstream
+    let upstream = topology.upstreams[upstreamNumber]
+    let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
+    var failure = failure
+    session.pointee.state = .connecting
+    while true {
+      if let failure {
+        releaseEndpoint(session)
+        guard failure.isRetryable, now < deadline else {
+          return connectFailed(index, session, failure)
+        }
+      }
+      guard
+        let endpoint = pickers[upstreamNumber].pick(
+          upstream, of: topology, tried: session.pointee.triedEndpoints, random: &random)
+      else {
+        return connectFailed(index, session, failure)
+      }
+      session.pointee.endpoint = endpoint
+      session.pointee.isCountedAtEndpoint = true
+      session.pointee.triedEndpoints |= endpoint.triedBit
+      session.pointee.attempts = min(session.pointee.attempts, .max - 1) + 1
+      session.pointee.stepStartedAt = now
+      counters[.attempts] += 1
+      do throws(Errno) {
+        let isConnected = try attempt(
+          index, session, topology.endpoints[endpoint.position].address, upstream, upstreamNumber)
+        return isConnected ? connected(index, session) : armTimer(index, session)
+      } catch {
+        counters[.attemptsFailed] += 1
+        failure = SessionError(connecting: error)
+      }
+    }
+  }
+
+  /// Starts one attempt. Returns whether the connection stands already.
+  private func attempt(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ address: KernelAddress,
+    _ upstream: Upstream, _ upstreamNumber: Int
+  ) throws(Errno) -> Bool {
+    let descriptor = try kernel.makeSocket(for: address, options: upstream.options)
+    do throws(Errno) {
+      if !upstream.sources.isEmpty,
+        let source = pickers[upstreamNumber].source(of: upstream, family: address.family)
+      {
+        try kernel.bindSource(descriptor, to: upstream.sources[source].address)
+      }
+      let progress = kernel.connect(descriptor, to: address)
+      if case .failed(let errno) = progress { throw errno }
+      // Not before connect: a socket that is not connecting is reported as hung up.
+      let generation = nextGeneration()
+      try poller.add(
+        descriptor, for: .stream, token: Token(.upstream, index: index, generation: generation))
+      session.pointee.upstream = Side(
+        socket: SocketHandle(owning: descriptor), generation: generation)
+      return progress == .connected
+    } catch {
+      kernel.close(descriptor)
+      throw error
+    }
+  }
+
+  /// An event of a session that is being connected.
+  func receiveConnecting(
+    _ readiness: Readiness, _ token: Token, _ session: UnsafeMutablePointer<Session>
+  ) {
+    if token.kind == .downstream {
+      session.pointee.downstream.note(readiness)
+      // What a client has sent before it finished is still to be delivered; one that has failed
+      // wants nothing any more.
+      guard readiness.contains(.error) else { return }
+      let errno = kernel.takeError(session.pointee.downstream.socket.rawValue)
+      let error = SessionError(relaying: errno ?? .connectionReset, on: .downstream)
+      session.pointee.noteEnd(.downstream, error.reason, errno: errno)
+      return resetSession(token.index, session)
+    }
+    session.pointee.upstream.note(readiness)
+    if !readiness.isDisjoint(with: [.error, .hangUp]) {
+      let errno = kernel.takeError(session.pointee.upstream.socket.rawValue) ?? .connectionReset
+      return attemptFailed(token.index, session, errno)
+    }
+    if readiness.contains(.writable) { connected(token.index, session) }
+  }
+
+  /// Gives the current attempt up and goes on to the next endpoint.
+  func attemptFailed(_ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno) {
+    counters[.attemptsFailed] += 1
+    kernel.close(session.pointee.upstream.socket.take())
+    connect(index, session, after: SessionError(connecting: errno))
+  }
+
+  private func connected(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    session.pointee.state = .relaying
+    session.pointee.upstream.flags.insert(.writable)
+    session.pointee.connectNanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
+    session.pointee.lastMovedAt = now
+    if topology.routes[session.pointee.route.position].access.start { record(session, .start) }
+    armTimer(index, session)
+    relayBytes(index, session)
+  }
+
+  private func connectFailed(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ failure: SessionError?
+  ) {
+    if let failure {
+      session.pointee.noteEnd(failure.origin, failure.reason, errno: failure.errno)
+    } else {
+      session.pointee.noteEnd(.proxy, .noEndpoint)
+    }
+    resetSession(index, session)
+  }
+
+  /// Takes the session out of its endpoint's count.
+  func releaseEndpoint(_ session: UnsafeMutablePointer<Session>) {
+    guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
+      return
+    }
+    topology.endpoints[endpoint.position].sessions.giveBack()
+    session.pointee.isCountedAtEndpoint = false
+  }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker: one thread, one epoll instance, and every session that was ever given to it. It owns all
+// it touches, takes no lock on the path of bytes, and runs no task. Others speak to it through its
+// inbox; it speaks through its records and reports.
+//
+// The class is split by subject: accepting (Listener/), connecting (Upstream/), relaying (Relay/),
+// beginnings, ends and deadlines (Session/). It is generic over the kernel, so that tests can run
+// all of it on a fake one; `WorkerThread` names the specialisation that ships.
+
+import Balancing
+import Reactor
+
+/// One thread's share of the data plane. Only its own thread may use it, once it runs; `link` alone
+/// is for everybody.
+public final class Worker<K: Kernel>: LoopCore {
+  public let kernel: K
+  public let poller: Poller<K>
+  public var now: Instant
+  /// What other threads use of this worker.
+  public let link: WorkerLink
+  /// What has happened so far.
+  public internal(set) var counters = WorkerCounters()
+
+  let settings: WorkerSettings
+  let topology: Topology
+  /// All workers, this one included, by number.
+  var workers: [WorkerLink] = []
+  let records: RecordRing?
+  let report: @Sendable (WorkerReport) -> Void
+
+  var sessions: Slab<Session>
+  var timers: TimerWheel
+  var relay: Relay<K>
+  var pickers: [EndpointPicker]
+  var listening: [ListenerState]
+  var pause = PauseState()
+  var random: SplitMix64
+
+  /// Sessions whose turn ended before they were done, by the token of their client side.
+  var queue: [Token] = []
+  private var queueInTurn: [Token] = []
+  private var messages: [WorkerMessage] = []
+  private let bell: Bell<K>
+  private var lastGeneration: UInt32 = 0
+  private(set) var isAccepting = true
+  private var isStopped = false
+  private var hasReportedFinish = false
+
+  /// The timer that looks after pauses of accepting; those below it are the sessions'.
+  var pauseTimer: Int { settings.sessionsMax }
+
+  /// A worker that does nothing yet. `report` is called on the worker's thread and must not block.
+  /// Throws when the kernel has no descriptors for it.
+  public init(
+    kernel: K, settings: WorkerSettings, topology: Topology, records: RecordRing?,
+    report: @escaping @Sendable (WorkerReport) -> Void
+  ) throws(Errno) {
+    precondition(settings.sessionsMax >= topology.sessions.max, "one worker may get all sessions")
+    precondition(settings.sessionsMax < Token.indexMax)
+    self.kernel = kernel
+    self.settings = settings
+    self.topology = topology
+    self.records = records
+    self.report = report
+    now = kernel.now()
+    poller = try Poller(
+      kernel: kernel, eventsMax: settings.eventsPerTurn, spinNanoseconds: settings.spinNanoseconds)
+    let bell = try Bell(kernel)
+    self.bell = bell
+    // Each message but a few belongs to a session, and those are bounded.
+    let inbox = Inbox<WorkerMessage>(messagesMax: settings.sessionsMax + 64) { bell.ring() }
+    link = WorkerLink(inbox: inbox, load: SessionCount(max: .max))
+    sessions = Slab(capacity: settings.sessionsMax)
+    timers = TimerWheel(capacity: settings.sessionsMax + 1, now: now)
+    relay = Relay(
+      kernel: kernel, bufferBytes: settings.bufferBytes, turnBytes: settings.turnBytes,
+      pipes: PipePool(kernel: kernel, pipeBytes: settings.pipeBytes, pipesMax: settings.pipesMax))
+    pickers = topology.upstreams.map {
+      EndpointPicker($0, endpoints: topology.endpoints, offset: settings.number)
+    }
+    listening = topology.listeners.map { _ in ListenerState() }
+    random = SplitMix64(seed: settings.seed)
+    try poller.add(
+      bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+  }
+
+  /// Starts to accept. `workers` are all workers of the process by number. Throws when the kernel
+  /// refuses to watch a listener.
+  public func begin(among workers: [WorkerLink]) throws(Errno) {
+    precondition(workers.indices.contains(settings.number))
+    self.workers = workers
+    for position in topology.listeners.indices { try startListening(ListenerIndex(position)) }
+  }
+
+  /// Runs until it is told to stop. Blocks: call it on a thread of its own.
+  public func run() {
+    while !isStopped { turn() }
+    retire()
+  }
+
+  // MARK: The turn
+
+  public func nextDeadline() -> Instant {
+    queue.isEmpty ? timers.nextDeadline() ?? .distantFuture : now
+  }
+
+  public func prepareToSleep() -> Bool {
+    link.inbox.prepareToSleep()
+  }
+
+  public func receive(_ readiness: Readiness, for token: Token) {
+    switch token.kind {
+    case .downstream, .upstream:
+      guard let session = findSession(token) else {
+        counters[.staleEvents] += 1
+        return
+      }
+      receive(readiness, token, session)
+    case .listener:
+      guard isAccepting, listening[token.index].isRegistered else {
+        counters[.staleEvents] += 1
+        return
+      }
+      acceptConnections(ListenerIndex(token.index))
+    case .bell:
+      bell.silence()
+    }
+  }
+
+  public func finishTurn() {
+    swap(&queue, &queueInTurn)
+    for token in queueInTurn {
+      // Sessions may have ended since; their tokens then find nobody.
+      guard let session = findSession(token) else { continue }
+      session.pointee.isQueued = false
+      if session.pointee.state == .relaying { relayBytes(token.index, session) }
+    }
+    queueInTurn.removeAll(keepingCapacity: true)
+
+    while let index = timers.popDue(at: now) {
+      if index == pauseTimer { reviewPause() } else { deadlinePassed(index) }
+    }
+
+    link.inbox.drain(into: &messages)
+    for message in messages { receive(message) }
+    messages.removeAll(keepingCapacity: true)
+  }
+
+  private func receive(_ message: WorkerMessage) {
+    switch message {
+    case .adopt(let descriptor, let client, let listener):
+      counters[.received] += 1
+      startSession(descriptor, client, listener)
+    case .stopAccepting:
+      stopAccepting()
+      isAccepting = false
+      report(.stoppedAccepting)
+      reportIfFinished()
+    case .resetAll(let reason):
+      resetAll(reason)
+    case .stop:
+      isStopped = true
+    }
+  }
+
+  /// Lets everything go. Nothing may arrive afterwards.
+  private func retire() {
+    if isAccepting { stopListening() }
+    resetAll(.killed)
+    for message in link.inbox.close() {
+      // Connections that came too late are counted already.
+      if case .adopt(let descriptor, _, let listener) = message {
+        kernel.reset(descriptor)
+        uncount(listener)
+      }
+    }
+    assert(sessions.count == 0)
+    assert(relay.keptBytes == 0)
+  }
+
+  /// Says once that there is nothing left to do, when accepting is over and no session is left.
+  func reportIfFinished() {
+    guard !isAccepting, sessions.count == 0, !hasReportedFinish else { return }
+    hasReportedFinish = true
+    report(.finished)
+  }
+
+  // MARK: Finding sessions
+
+  /// A registration that was never used before (until the number turns over, 2³² later).
+  func nextGeneration() -> UInt32 {
+    lastGeneration &+= 1
+    return lastGeneration
+  }
+
+  /// The session that a token was made for, `nil` if that registration is gone.
+  private func findSession(_ token: Token) -> UnsafeMutablePointer<Session>? {
+    guard let session = sessions.find(token.index) else { return nil }
+    let generation =
+      token.kind == .downstream
+      ? session.pointee.downstream.generation : session.pointee.upstream.generation
+    return generation == token.generation ? session : nil
+  }
+}
+
+/// The eventfd that ends a worker's wait. It stays open as long as anybody can ring it.
+final class Bell<K: Kernel>: Sendable {
+  private let kernel: K
+  let descriptor: CInt
+
+  init(_ kernel: K) throws(Errno) {
+    self.kernel = kernel
+    descriptor = try kernel.makeBell()
+  }
+
+  deinit {
+    kernel.close(descriptor)
+  }
+
+  func ring() {
+    kernel.ring(descriptor)
+  }
+
+  func silence() {
+    kernel.silence(descriptor)
+  }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is said between a worker and the rest of the process, in both directions, through inboxes.
+
+import Reactor
+
+/// What a worker can be told.
+public enum WorkerMessage: Sendable {
+  /// Serve this connection, which another worker has accepted and counted. The descriptor is the
+  /// receiver's from now on.
+  case adopt(descriptor: Int32, client: PeerAddress, listener: ListenerIndex)
+  /// Accept what is waiting and then no more; report when done.
+  case stopAccepting
+  /// Reset every session, for this reason.
+  case resetAll(SessionEnd.Reason)
+  /// Reset every session that is left and end.
+  case stop
+}
+
+/// What a worker tells.
+public enum WorkerReport: Sendable {
+  /// It accepts no more; what was waiting has been accepted.
+  case stoppedAccepting
+  /// It accepts no more and has no session left.
+  case finished
+  /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
+  case acceptPaused(AcceptPause)
+  /// Accepting goes on.
+  case acceptResumed(AcceptPause)
+}
+
+/// Why a worker does not accept for a while.
+public enum AcceptPause: Hashable, Sendable {
+  /// The process holds as many sessions as it may.
+  case sessionsMax
+  /// The route holds as many sessions as it may.
+  case routeSessionsMax(RouteIndex)
+  /// The kernel has no descriptor or no memory for a connection.
+  case resources(Errno)
+}
+
+/// A worker as others see it.
+public struct WorkerLink: Sendable {
+  /// Where to leave messages.
+  public let inbox: Inbox<WorkerMessage>
+  /// How many sessions it has.
+  public let load: SessionCount
+
+  /// Puts both together.
+  public init(inbox: Inbox<WorkerMessage>, load: SessionCount) {
+    self.inbox = inbox
+    self.load = load
+  }
+}
+
+/// What a worker needs to know before it starts.
+public struct WorkerSettings: Sendable {
+  /// Its number, from 0.
+  public var number: Int
+  /// How many sessions it must have room for.
+  public var sessionsMax: Int
+  /// See `RelayPlan`.
+  public var bufferBytes: Int
+  /// See `RelayPlan`.
+  public var pipeBytes: Int
+  /// How many pipes this worker may open.
+  public var pipesMax: Int
+  /// See `RelayPlan`.
+  public var turnBytes: Int
+  /// See `RelayPlan`.
+  public var acceptsPerTurn: Int
+  /// See `RelayPlan`.
+  public var eventsPerTurn: Int
+  /// How long it polls before it blocks.
+  public var spinNanoseconds: UInt64
+  /// Where its random choices begin.
+  public var seed: UInt64
+
+  /// Settings with the defaults of the configuration.
+  public init(
+    number: Int, sessionsMax: Int, bufferBytes: Int = 32 << 10, pipeBytes: Int = 256 << 10,
+    pipesMax: Int = 0, turnBytes: Int = 512 << 10, acceptsPerTurn: Int = 64,
+    eventsPerTurn: Int = 256, spinNanoseconds: UInt64 = 0, seed: UInt64 = 0
+  ) {
+    self.number = number
+    self.sessionsMax = sessionsMax
+    self.bufferBytes = bufferBytes
+    self.pipeBytes = pipeBytes
+    self.pipesMax = pipesMax
+    self.turnBytes = turnBytes
+    self.acceptsPerTurn = acceptsPerTurn
+    self.eventsPerTurn = eventsPerTurn
+    self.spinNanoseconds = spinNanoseconds
+    self.seed = seed
+  }
+}

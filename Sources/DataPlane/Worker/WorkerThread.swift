@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Workers on the real kernel, each on its thread. The border of the module on purpose: a generic
+// class is specialised where its type arguments are named, so it is named here and nothing generic
+// leaves the module.
+
+import Reactor
+
+/// A worker and the thread it runs on.
+public final class WorkerThread: Sendable {
+  /// What others use of the worker.
+  public let link: WorkerLink
+  // SAFETY: handed to the thread by `start`, and touched by nobody else from then on.
+  private nonisolated(unsafe) let worker: Worker<LinuxKernel>
+  private let thread = Lock(LoopThread?.none)
+
+  /// Makes a worker that does not run yet. Throws when the kernel has no descriptors for it.
+  public init(
+    settings: WorkerSettings, topology: Topology, records: RecordRing?,
+    report: @escaping @Sendable (WorkerReport) -> Void
+  ) throws(Errno) {
+    worker = try Worker(
+      kernel: LinuxKernel(), settings: settings, topology: topology, records: records,
+      report: report)
+    link = worker.link
+  }
+
+  /// Starts the thread and accepts. `workers` are all workers of the process by number. Call once.
+  public func start(number: Int, among workers: [WorkerLink]) throws(Errno) {
+    try worker.begin(among: workers)
+    let worker = Unchecked(worker)
+    thread.withLock { thread in
+      precondition(thread == nil, "a worker is started once")
+      thread = LoopThread(name: "worker-\(number)") { worker.value.run() }
+    }
+  }
+
+  /// Waits until the worker has been told to stop and has stopped. Blocks. Call at most once.
+  public func join() {
+    thread.withLock { $0.take() }?.join()
+  }
+}
+
+/// Carries a value to the one thread that will use it.
+private struct Unchecked<Value>: @unchecked Sendable {
+  // SAFETY: the sender gives it up.
+  let value: Value
+
+  init(_ value: Value) {
+    self.value = value
+  }
+}

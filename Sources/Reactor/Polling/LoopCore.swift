@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// One turn of a loop, the same for everything that runs on one: wait, hand out events, let timers
+// fire, take messages, finish what is left. Who receives them is a protocol, so that a worker of the
+// proxy and a loop that runs tasks share the order of things, and its subtleties, but no closure
+// and no allocation lies between the kernel's report and its receiver.
+
+/// What a loop owns and receives. One thread uses it, the loop's own.
+public protocol LoopCore: AnyObject {
+  /// The kernel this loop runs on.
+  associatedtype K: Kernel
+
+  /// The kernel this loop runs on.
+  var kernel: K { get }
+  /// Where its descriptors are registered.
+  var poller: Poller<K> { borrowing get }
+  /// The time at which the current turn began. Read it instead of the clock.
+  var now: Instant { get set }
+
+  /// When the loop must go on even if nothing happens; `distantFuture`: never; not after `now`: at
+  /// once, because work is left over from the last turn.
+  func nextDeadline() -> Instant
+  /// Whether the loop may sleep: no message is waiting, and whoever leaves one will ring.
+  func prepareToSleep() -> Bool
+  /// A registered descriptor has changed.
+  func receive(_ readiness: Readiness, for token: Token)
+  /// Deadlines that have come are to be met, and messages to be taken. Called once a turn, last.
+  func finishTurn()
+}
+
+extension LoopCore {
+  /// Waits and handles what has come. Blocks up to the next deadline.
+  @inlinable
+  public func turn() {
+    var deadline = nextDeadline()
+    if deadline > now, !prepareToSleep() { deadline = now }
+    let count = poller.waitForEvents(until: deadline, now: now)
+    now = kernel.now()
+    for index in 0..<count {
+      let (token, readiness) = poller.event(index)
+      receive(readiness, for: token)
+    }
+    finishTurn()
+  }
+}

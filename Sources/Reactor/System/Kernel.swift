@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel as an interface: every system call that a loop makes once it runs. The real one is
+// `LinuxKernel`; tests put a fake in its place and so decide about time, short transfers, errors,
+// and stale events. Code that is generic over it is specialised for `LinuxKernel` where it is
+// defined, so the border costs nothing.
+//
+// Descriptors are plain numbers here. Who owns one says so in its own type (`SocketHandle`,
+// `Pipe`); the fake's numbers must never reach a real close(2).
+
+import CLinux
+import SystemPackage
+
+/// The error numbers of system calls (errno(3)).
+public typealias Errno = SystemPackage.Errno
+
+/// What became of moving bytes. Ordinary ends are values, not errors.
+public enum Transfer: Equatable, Sendable {
+  /// This many bytes moved, at least one.
+  case moved(Int)
+  /// Nothing can move now; epoll(7) will tell when it can.
+  case wouldBlock
+  /// The peer has finished sending.
+  case endOfStream
+  /// The descriptor has failed.
+  case failed(Errno)
+}
+
+/// What became of starting to connect.
+public enum ConnectProgress: Equatable, Sendable {
+  /// The connection stands.
+  case connected
+  /// It will stand, or fail, when the socket becomes writable.
+  case inProgress
+  /// It failed at once.
+  case failed(Errno)
+}
+
+/// What became of accepting.
+public enum Acceptance: Equatable, Sendable {
+  /// A connection, its peer, and the caller's duty to close it.
+  case accepted(descriptor: CInt, peer: PeerAddress)
+  /// Nobody is waiting.
+  case wouldBlock
+  /// A connection went away while it waited, or met an error of the network (accept(2), *Error
+  /// handling*); the next one may be sound.
+  case aborted(Errno)
+  /// Accepting is impossible: descriptors or memory have run out, or the listener is broken.
+  case failed(Errno)
+}
+
+/// Which socket options an upstream connection gets before it connects.
+public struct StreamOptions: Hashable, Sendable {
+  /// Sends small segments at once (`TCP_NODELAY`).
+  public var noDelay: Bool
+  /// Seconds of silence until the peer is asked whether it lives, and between questions; 0: never.
+  public var keepaliveSeconds: UInt32
+  /// Milliseconds that data may stay unacknowledged (`TCP_USER_TIMEOUT`); 0: the kernel's own rule.
+  public var userTimeoutMilliseconds: UInt32
+
+  /// Makes a set of options; the defaults are the kernel's.
+  public init(
+    noDelay: Bool = false, keepaliveSeconds: UInt32 = 0, userTimeoutMilliseconds: UInt32 = 0
+  ) {
+    self.noDelay = noDelay
+    self.keepaliveSeconds = keepaliveSeconds
+    self.userTimeoutMilliseconds = userTimeoutMilliseconds
+  }
+}
+
+/// The system calls of a loop. None blocks, but for `wait`.
+///
+/// Implementations retry `EINTR` and trap on `EBADF` and `EFAULT`, which only a bug of ours can
+/// cause.
+public protocol Kernel: Sendable {
+  /// The monotonic clock.
+  func now() -> Instant
+
+  /// A new epoll instance. The caller closes it.
+  func makePoll() throws(Errno) -> CInt
+  /// Adds a descriptor to an epoll instance.
+  func register(_ descriptor: CInt, with poll: CInt, for interest: Interest, token: Token)
+    throws(Errno)
+  /// Removes a descriptor that was added and is still open.
+  func deregister(_ descriptor: CInt, from poll: CInt)
+  /// Waits for events: 0 does not block, negative blocks without limit. Returns how many came.
+  func wait(
+    poll: CInt, into events: UnsafeMutableBufferPointer<clinux_event>, timeoutMilliseconds: CInt
+  ) -> Int
+
+  /// A new eventfd(2), with which other threads end a `wait`. The caller closes it.
+  func makeBell() throws(Errno) -> CInt
+  /// Makes the bell readable. Any thread.
+  func ring(_ bell: CInt)
+  /// Makes the bell unreadable again.
+  func silence(_ bell: CInt)
+
+  /// Accepts one connection, non-blocking and closed on exec.
+  func accept(from listener: CInt) -> Acceptance
+  /// A new non-blocking stream socket for connecting to `address`, with `options` set.
+  func makeSocket(for address: KernelAddress, options: StreamOptions) throws(Errno) -> CInt
+  /// Chooses the source address of a socket that is not connected yet; its port is chosen by
+  /// `connect`, when the destination is known (`IP_BIND_ADDRESS_NO_PORT`, ip(7)).
+  func bindSource(_ descriptor: CInt, to address: KernelAddress) throws(Errno)
+  /// Starts to connect.
+  func connect(_ descriptor: CInt, to address: KernelAddress) -> ConnectProgress
+  /// Takes the pending error of a socket, `nil` if there is none (`SO_ERROR`, socket(7)).
+  func takeError(_ descriptor: CInt) -> Errno?
+
+  /// Reads what is there, at most the buffer's size. The buffer must not be empty.
+  func receive(_ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer
+  /// Writes what fits. The buffer must not be empty.
+  func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer
+  /// Moves bytes between a socket and a pipe without copying them (splice(2)).
+  func splice(from source: CInt, to destination: CInt, bytesMax: Int) -> Transfer
+  /// Sends the end of the stream after what was written. A connection that is gone already is no
+  /// error: its own event tells.
+  func shutdownWrite(_ descriptor: CInt)
+  /// How many written bytes the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
+  func sendQueueBytes(_ descriptor: CInt) -> Int
+  /// Closes a descriptor; never retried (close(2)).
+  func close(_ descriptor: CInt)
+  /// Closes a socket so that its peer sees a reset instead of an orderly end (`SO_LINGER` 0,
+  /// socket(7)). Unix sockets have no reset; they are closed.
+  func reset(_ descriptor: CInt)
+
+  /// A new non-blocking pipe of about `bytes`. The kernel may grant less.
+  func makePipe(bytes: Int) throws(Errno) -> Pipe
+}
+
+/// Both ends of a pipe and its real size. Plain data: whoever holds it closes both ends.
+public struct Pipe: Equatable, Sendable {
+  /// Where bytes come out.
+  public let readEnd: CInt
+  /// Where bytes go in.
+  public let writeEnd: CInt
+  /// How many bytes the kernel granted, as full pages.
+  public let bytes: Int
+
+  /// Takes over both ends.
+  public init(readEnd: CInt, writeEnd: CInt, bytes: Int) {
+    self.readEnd = readEnd
+    self.writeEnd = writeEnd
+    self.bytes = bytes
+  }
+}

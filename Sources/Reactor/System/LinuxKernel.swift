@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real kernel. Each call maps its error numbers once, here: EINTR is retried (but for close),
+// EAGAIN is an ordinary answer, EBADF and EFAULT are our own bugs and trap where they happen, the
+// rest is for the caller to judge.
+
+import CLinux
+import Glibc
+import SystemPackage
+
+/// The system calls of Linux.
+public struct LinuxKernel: Kernel, Sendable {
+  /// There is one kernel; this is a name for it.
+  public init() {}
+
+  public func now() -> Instant {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Instant(nanoseconds: UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec))
+  }
+
+  // MARK: Polling
+
+  public func makePoll() throws(Errno) -> CInt {
+    try value(of: clinux_epoll_create())
+  }
+
+  public func register(
+    _ descriptor: CInt, with poll: CInt, for interest: Interest, token: Token
+  ) throws(Errno) {
+    _ = try value(of: clinux_epoll_add(poll, descriptor, interest.rawValue, token.rawValue))
+  }
+
+  public func deregister(_ descriptor: CInt, from poll: CInt) {
+    let result = clinux_epoll_remove(poll, descriptor)
+    precondition(result == 0, "removing a descriptor from epoll: \(Errno(rawValue: -result))")
+  }
+
+  public func wait(
+    poll: CInt, into events: UnsafeMutableBufferPointer<clinux_event>, timeoutMilliseconds: CInt
+  ) -> Int {
+    let count = clinux_epoll_wait(
+      poll, events.baseAddress, CInt(truncatingIfNeeded: events.count), timeoutMilliseconds)
+    // An interrupted wait is a wait without events: the turn goes on and waits again.
+    if count == -EINTR { return 0 }
+    precondition(count >= 0, "waiting for events: \(Errno(rawValue: -count))")
+    return Int(count)
+  }
+
+  public func makeBell() throws(Errno) -> CInt {
+    try value(of: clinux_eventfd())
+  }
+
+  public func ring(_ bell: CInt) {
+    var one: UInt64 = 1
+    // EAGAIN: the counter is full, so the bell is ringing already.
+    while write(bell, &one, 8) == -1, errno == EINTR {}
+  }
+
+  public func silence(_ bell: CInt) {
+    var count: UInt64 = 0
+    while read(bell, &count, 8) == -1, errno == EINTR {}
+  }
+
+  // MARK: Connections
+
+  public func accept(from listener: CInt) -> Acceptance {
+    var storage = sockaddr_storage()
+    var length = UInt32(MemoryLayout<sockaddr_storage>.size)
+    while true {
+      let result = withUnsafeMutablePointer(to: &storage) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          clinux_accept(listener, $0, &length)
+        }
+      }
+      if result >= 0 { return .accepted(descriptor: result, peer: PeerAddress(storage)) }
+      switch -result {
+      case EINTR: continue
+      case EAGAIN: return .wouldBlock
+      case EBADF, EFAULT: trap("accept", -result)
+      // The errors of the connection itself, and those of the network that accept(2) says to treat
+      // like EAGAIN: the next connection may be sound.
+      case ECONNABORTED, EPERM, ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH,
+        ENETUNREACH, EOPNOTSUPP, ETIMEDOUT:
+        return .aborted(Errno(rawValue: -result))
+      default: return .failed(Errno(rawValue: -result))
+      }
+    }
+  }
+
+  public func makeSocket(
+    for address: KernelAddress, options: StreamOptions
+  ) throws(Errno) -> CInt {
+    let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+      | CInt(SOCK_CLOEXEC.rawValue)
+    let descriptor = socket(address.family, type, 0)
+    guard descriptor != -1 else { throw Errno(rawValue: errno) }
+    if address.isIP { setStreamOptions(descriptor, options) }
+    return descriptor
+  }
+
+  public func bindSource(
+    _ descriptor: CInt, to address: KernelAddress
+  ) throws(Errno) {
+    _ = try value(
+      of: clinux_set_option(descriptor, SOL_IP, clinux_so_bind_address_no_port, 1))
+    let result = address.withSockaddr { bind(descriptor, $0, $1) }
+    guard result != -1 else { throw Errno(rawValue: errno) }
+  }
+
+  public func connect(
+    _ descriptor: CInt, to address: KernelAddress
+  ) -> ConnectProgress {
+    let result = address.withSockaddr { Glibc.connect(descriptor, $0, $1) }
+    guard result == -1 else { return .connected }
+    switch errno {
+    // An interrupted connect goes on by itself, like one in progress (connect(2)).
+    case EINPROGRESS, EINTR: return .inProgress
+    case EBADF, EFAULT: trap("connect", errno)
+    default: return .failed(Errno(rawValue: errno))
+    }
+  }
+
+  public func takeError(_ descriptor: CInt) -> Errno? {
+    let result = clinux_get_option(descriptor, SOL_SOCKET, SO_ERROR)
+    if result < 0 { return Errno(rawValue: -result) }
+    return result == 0 ? nil : Errno(rawValue: result)
+  }
+
+  public func shutdownWrite(_ descriptor: CInt) {
+    let result = shutdown(descriptor, CInt(SHUT_WR))
+    if result == -1, errno == EBADF { trap("shutdown", errno) }
+  }
+
+  public func sendQueueBytes(_ descriptor: CInt) -> Int {
+    max(0, Int(clinux_send_queue_bytes(descriptor)))
+  }
+
+  public func close(_ descriptor: CInt) {
+    if Glibc.close(descriptor) == -1, errno == EBADF { trap("close", errno) }
+  }
+
+  public func reset(_ descriptor: CInt) {
+    var now = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
+    close(descriptor)
+  }
+
+  // MARK: Bytes
+
+  public func receive(
+    _ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer
+  ) -> Transfer {
+    assert(!buffer.isEmpty)
+    return transfer("recv") { recv(descriptor, buffer.baseAddress, buffer.count, 0) }
+  }
+
+  public func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
+    assert(!bytes.isEmpty)
+    let flags = CInt(MSG_NOSIGNAL)
+    return transfer("send") { Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags) }
+  }
+
+  public func splice(from source: CInt, to destination: CInt, bytesMax: Int) -> Transfer {
+    assert(bytesMax > 0)
+    while true {
+      let result = clinux_splice(source, destination, bytesMax)
+      if result > 0 { return .moved(result) }
+      if result == 0 { return .endOfStream }
+      switch CInt(truncatingIfNeeded: -result) {
+      case EINTR: continue
+      case EAGAIN: return .wouldBlock
+      case EBADF, EFAULT: trap("splice", CInt(truncatingIfNeeded: -result))
+      case let code: return .failed(Errno(rawValue: code))
+      }
+    }
+  }
+
+  public func makePipe(bytes: Int) throws(Errno) -> Pipe {
+    var ends: [CInt] = [-1, -1]
+    _ = try value(of: clinux_pipe(&ends))
+    // Refused above a user's share (pipe-user-pages-soft, pipe(7)): the default size serves, too.
+    _ = clinux_pipe_set_bytes(ends[1], CInt(clamping: bytes))
+    let granted = max(0, Int(clinux_pipe_bytes(ends[1])))
+    return Pipe(readEnd: ends[0], writeEnd: ends[1], bytes: granted)
+  }
+
+  // MARK: Results
+
+  @inline(__always)  // One call and one switch per transfer; the closure must not survive.
+  private func transfer(_ name: StaticString, _ call: () -> Int) -> Transfer {
+    while true {
+      let result = call()
+      if result > 0 { return .moved(result) }
+      if result == 0 { return .endOfStream }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN: return .wouldBlock
+      case EBADF, EFAULT: trap(name, errno)
+      case let code: return .failed(Errno(rawValue: code))
+      }
+    }
+  }
+}
+
+/// The result of a wrapped call, or its error.
+func value(of result: CInt) throws(Errno) -> CInt {
+  guard result < 0 else { return result }
+  if result == -EBADF || result == -EFAULT { trap("a system call", -result) }
+  throw Errno(rawValue: -result)
+}
+
+/// Ends the program where it meets an error that only a bug of its own can cause.
+func trap(_ call: StaticString, _ code: CInt) -> Never {
+  fatalError("\(call) failed with \(Errno(rawValue: code)): a descriptor or buffer of ours is wrong")
+}
+
+/// Sets what `options` asks for on a TCP socket. Refusals are ignored: an option that a kernel does
+/// not know is no reason to lose a connection, and none of these changes what is delivered.
+func setStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
+  let tcp = CInt(IPPROTO_TCP)
+  if options.noDelay { _ = clinux_set_option(descriptor, tcp, TCP_NODELAY, 1) }
+  if options.keepaliveSeconds > 0 {
+    let seconds = CInt(clamping: options.keepaliveSeconds)
+    _ = clinux_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepidle, min(seconds, 32767))
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepintvl, min(seconds, 32767))
+  }
+  if options.userTimeoutMilliseconds > 0 {
+    let milliseconds = CInt(clamping: options.userTimeoutMilliseconds)
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_user_timeout, milliseconds)
+  }
+}
