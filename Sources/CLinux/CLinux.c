@@ -101,12 +101,18 @@ static sigset_t set_of(const int *signals, int count) {
 
 int clinux_signalfd(const int *signals, int count) {
   sigset_t set = set_of(signals, count);
-  return checked(signalfd(-1, &set, SFD_CLOEXEC));
+  return checked(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 int clinux_block_signals(const int *signals, int count) {
   sigset_t set = set_of(signals, count);
   return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int clinux_read_signal(int fd) {
+  struct signalfd_siginfo info;
+  ssize_t count = read(fd, &info, sizeof info);
+  return count == -1 ? -errno : (int)info.ssi_signo;
 }
 
 int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }

@@ -48,6 +48,7 @@ int clinux_cpu_count(void);
 int clinux_pin_thread(int cpu);
 void clinux_name_thread(const char *name);
 int clinux_signalfd(const int *signals, int count);
+int clinux_read_signal(int fd);
 int clinux_ignore_signal(int signal);
 int clinux_block_signals(const int *signals, int count);
 

@@ -41,4 +41,9 @@ public struct LoopThread: ~Copyable, @unchecked Sendable {
   public consuming func join() {
     pthread_join(thread, nil)
   }
+
+  /// Lets the thread go: nobody will wait for it.
+  public consuming func detach() {
+    pthread_detach(thread)
+  }
 }

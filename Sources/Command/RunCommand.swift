@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running the proxy: configuration, logs, proxy, in this order, each only when the one before is
+// sound.
+
+import ArgumentParser
+import Control
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Run the proxy until a signal ends it.",
+    discussion: """
+      Stays in the foreground. Access records go to standard output, everything else to standard \
+      error, unless the file says otherwise. SIGTERM or SIGINT drains: no new sessions, and those \
+      that are open may finish for as long as `shutdown: drain` says. A second signal ends at once.
+      """)
+
+  @OptionGroup var file: ConfigurationOption
+
+  func run() throws {
+    let plan = try loadPlanOrExit(file.path)
+    do {
+      // Before the first thread, which would otherwise be killed by the signals.
+      let signals = try ProxySignals()
+      let log = try EventLog(plan.log)
+      defer { log.stop() }
+      let proxy = try Proxy(plan, log: log, signals: signals)
+      try proxy.run()
+    } catch {
+      for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }
+      throw ExitCode.cannotStart
+    }
+  }
+}

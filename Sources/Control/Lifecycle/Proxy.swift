@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of the process: open everything, start the workers, wait for signals, drain, end. It runs
+// on the main thread, which waits most of its life; no byte of a session passes here.
+//
+//     start ──▶ serving ──SIGTERM──▶ delaying ──▶ closing ──▶ draining ──▶ ended
+//                                       │            │            │          ▲
+//                                       └────────────┴── again ───┴──────────┘
+
+import Addressing
+import CLinux
+import DataPlane
+import Glibc
+import Logging
+import Plan
+import Reactor
+
+/// The proxy as a whole.
+public final class Proxy {
+  /// How long host names may take to be looked up at the start.
+  private static let resolveTimeout = Duration.seconds(10)
+
+  private enum Stage {
+    /// Sessions come and go.
+    case serving
+    /// Told to end, and still accepting until then.
+    case delaying(until: Instant)
+    /// Workers are accepting what is left in the queues.
+    case closing
+    /// Nobody new comes; sessions may end by themselves until then.
+    case draining(until: Instant)
+    /// Workers have been told to stop.
+    case ending
+  }
+
+  private let plan: ProxyPlan
+  private let logger: Logger
+  private let signals: SignalSource
+  private let listeners: Listeners
+  private let topology: Topology
+  private let builtins: BuiltinServer?
+  private let accessLog: AccessLog?
+  private let workers: [WorkerThread]
+  private let reports: Inbox<(worker: Int, report: WorkerReport)>
+  private let bell: Descriptor
+  private let kernel = LinuxKernel()
+
+  private var stage = Stage.serving
+  private var workersAccepting: Int
+  private var workersUnfinished: Int
+
+  /// Opens listeners, looks up names and makes the workers; none of them runs yet. Blocks while names
+  /// are looked up. Throws everything that stands in the way.
+  ///
+  /// Must be called before the process has any thread but those of `log`: signals are blocked for
+  /// the threads that start here.
+  public init(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
+    self.plan = plan
+    logger = log.logger("sluice")
+    self.signals = signals.take()
+    let processors = AvailableProcessors.current()
+    if plan.spin != nil, let quota = processors.quotaThousandths {
+      throw StartFailure(
+        "spin: burns the CPU quota of this control group (\(quota) thousandths of a processor), "
+          + "which then throttles the proxy; set it to off")
+    }
+    guard
+      let budget = ResourceBudget(
+        plan, openFilesMax: raiseOpenFilesLimit(), processors: processors)
+    else {
+      throw StartFailure(
+        "the open-files limit has no room for a single session; raise it (ulimit -n, LimitNOFILE=)")
+    }
+
+    do throws(Errno) {
+      bell = Descriptor(owning: try kernel.makeBell())
+    } catch {
+      throw StartFailure("no descriptor for the control loop: \(error)")
+    }
+    let bell = bell.rawValue
+    reports = Inbox(messagesMax: 1 << 16) { LinuxKernel().ring(bell) }
+    listeners = try Listeners(plan)
+    let services = plan.builtinServices
+    do throws(ListeningSocket.Failure) {
+      builtins =
+        services.isEmpty
+        ? nil : try BuiltinServer(services, connectionsMax: budget.sessionsMax + 64)
+    } catch {
+      throw StartFailure("builtin endpoints: \(error)")
+    }
+    let names = try NameResolver.resolve(
+      TopologyBuilder.names(in: plan), timeout: Proxy.resolveTimeout)
+    topology = try TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
+      .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
+    do {
+      accessLog = try AccessLog.open(plan.log, workers: budget.workers, logger: logger)
+    } catch let failure as AccessLog.Failure {
+      throw StartFailure("log: access: cannot open \(failure.path): \(failure.errno)")
+    }
+    workers = try Proxy.makeWorkers(plan, budget, topology, accessLog, reports)
+    workersAccepting = workers.count
+    workersUnfinished = workers.count
+    announce(budget)
+  }
+
+  private static func makeWorkers(
+    _ plan: ProxyPlan, _ budget: ResourceBudget, _ topology: Topology, _ accessLog: AccessLog?,
+    _ reports: Inbox<(worker: Int, report: WorkerReport)>
+  ) throws(StartFailure) -> [WorkerThread] {
+    var workers: [WorkerThread] = []
+    for number in 0..<budget.workers {
+      let settings = WorkerSettings(
+        number: number, sessionsMax: budget.sessionsMax, bufferBytes: plan.relay.bufferBytes,
+        pipeBytes: plan.relay.pipeBytes, pipesMax: budget.pipes / budget.workers,
+        turnBytes: plan.relay.turnBytes, acceptsPerTurn: plan.relay.acceptsPerTurn,
+        eventsPerTurn: plan.relay.eventsPerTurn,
+        spinNanoseconds: plan.spin?.wholeNanoseconds ?? 0, seed: .random(in: .min ... .max))
+      do throws(Errno) {
+        workers.append(
+          try WorkerThread(
+            settings: settings, topology: topology, records: accessLog?.rings[number]
+          ) { report in
+            // The inbox is larger than all that workers have to say between two looks.
+            _ = reports.post((number, report))
+          })
+      } catch {
+        throw StartFailure("starting worker \(number): \(error)")
+      }
+    }
+    return workers
+  }
+
+  /// Serves until a signal ends it and the sessions have drained. Blocks. Throws when a worker cannot
+  /// start.
+  public func run() throws(StartFailure) {
+    accessLog?.start(plan.log.format, topology: topology)
+    do throws(Errno) {
+      for (number, worker) in workers.enumerated() {
+        try worker.start(number: number, among: workers.map(\.link))
+      }
+    } catch {
+      throw StartFailure("watching the listeners: \(error)")
+    }
+    logger.info("ready", metadata: ["workers": "\(workers.count)", "pid": "\(getpid())"])
+    while true {
+      wait()
+      while let signal = signals.next() { receive(signal) }
+      readReports()
+      if advance() { break }
+    }
+    for worker in workers { worker.join() }
+    listeners.close()
+    builtins?.stop()
+    accessLog?.stop()
+    logger.info("ended")
+  }
+
+  // MARK: The control loop
+
+  private func wait() {
+    let deadline: Instant =
+      switch stage {
+      case .delaying(let until), .draining(let until): until
+      case .serving, .closing, .ending: .distantFuture
+      }
+    guard reports.prepareToSleep() else { return }
+    var items = [
+      pollfd(fd: signals.rawValue, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: bell.rawValue, events: Int16(POLLIN), revents: 0),
+    ]
+    let remaining = deadline.nanoseconds(since: kernel.now())
+    let milliseconds = deadline == .distantFuture ? -1 : CInt(clamping: remaining / 1_000_000 + 1)
+    _ = poll(&items, 2, milliseconds)
+    kernel.silence(bell.rawValue)
+  }
+
+  private func receive(_ signal: ProxySignal) {
+    switch (signal, stage) {
+    case (.hangUp, _):
+      logger.warning("SIGHUP: this version cannot reload; restart to read the configuration again")
+    case (_, .serving):
+      let delay = plan.shutdown.delay
+      logger.info(
+        "draining",
+        metadata: [
+          "signal": "\(signal)", "sessions": "\(topology.sessions.value)", "delay": "\(delay)",
+          "drain": "\(plan.shutdown.drain.map { "\($0)" } ?? "off")",
+        ])
+      stage = .delaying(until: kernel.now().advanced(by: delay.wholeNanoseconds))
+    case (_, .ending):
+      break
+    case (_, _):
+      logger.warning(
+        "second signal: ending at once", metadata: ["sessions": "\(topology.sessions.value)"])
+      tellAll(.stop)
+      stage = .ending
+    }
+  }
+
+  private func readReports() {
+    var arrived: [(worker: Int, report: WorkerReport)] = []
+    reports.drain(into: &arrived)
+    for (worker, report) in arrived {
+      switch report {
+      case .stoppedAccepting:
+        workersAccepting -= 1
+      case .finished:
+        workersUnfinished -= 1
+      case .acceptPaused(let pause):
+        logger.warning(
+          "accepting pauses until sessions end",
+          metadata: ["worker": "\(worker)", "cause": "\(words(pause))"])
+      case .acceptResumed(let pause):
+        logger.info(
+          "accepting goes on",
+          metadata: ["worker": "\(worker)", "cause": "\(words(pause))"])
+      }
+    }
+  }
+
+  /// Goes on to the next stage when the current one is over. Returns whether all is over.
+  private func advance() -> Bool {
+    if case .delaying(let until) = stage, kernel.now() >= until {
+      tellAll(.stopAccepting)
+      stage = .closing
+    }
+    if case .closing = stage, workersAccepting == 0 {
+      listeners.close()
+      let drain = plan.shutdown.drain?.wholeNanoseconds ?? .max
+      stage = .draining(until: kernel.now().advanced(by: drain))
+    }
+    if case .draining(let until) = stage {
+      if workersUnfinished == 0 {
+        tellAll(.stop)
+        stage = .ending
+      } else if kernel.now() >= until {
+        logger.warning(
+          "the time to drain is over; the rest is reset",
+          metadata: ["sessions": "\(topology.sessions.value)"])
+        tellAll(.resetAll(.drainDeadline))
+        tellAll(.stop)
+        stage = .ending
+      }
+    }
+    if case .ending = stage { return true }
+    return false
+  }
+
+  private func tellAll(_ message: WorkerMessage) {
+    for worker in workers {
+      // An inbox is full only of connections being handed over; the worker is taking them.
+      while !worker.link.inbox.post(message) { sched_yield() }
+    }
+  }
+
+  // MARK: Words
+
+  /// Says what listens where, and which limits will be felt.
+  private func announce(_ budget: ResourceBudget) {
+    for listener in topology.listeners {
+      let route = plan.routes[listener.route.position]
+      let upstream = plan[route.upstream]
+      let endpoints = upstream.endpoints.map { "\($0.address)" }
+      let shown = endpoints.prefix(4).joined(separator: ",")
+      let more = endpoints.count > 4 ? ",… (\(endpoints.count))" : ""
+      logger.info(
+        "listening",
+        metadata: ["at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)"])
+    }
+    if let refused = budget.refusedSessionsMax {
+      logger.warning(
+        "max_sessions is above what the open-files limit has room for",
+        metadata: [
+          "max_sessions": "\(refused)", "possible": "\(budget.sessionsMax)",
+          "open_files": "\(budget.openFilesMax)",
+        ])
+    }
+    let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
+    logger.info(
+      "limits",
+      metadata: [
+        "sessions_max": "\(budget.sessionsMax)", "open_files": "\(budget.openFilesMax)",
+        "pipes": "\(budget.pipes)", "workers": "\(budget.workers)",
+        "buffered_max": "\(keptBytes >> 20)MiB",
+      ])
+  }
+
+  private func words(_ pause: AcceptPause) -> String {
+    switch pause {
+    case .sessionsMax:
+      return "max_sessions (\(topology.sessions.max)) is reached"
+    case .routeSessionsMax(let index):
+      let route = topology.routes[index.position]
+      return "max_sessions (\(route.sessions.max)) of route \(route.name) is reached"
+    case .resources(let errno):
+      return "\(errno)"
+    }
+  }
+}
+
+/// The signals of the process, blocked: make one before the first thread starts.
+public struct ProxySignals: ~Copyable {
+  private let source: SignalSource
+
+  /// Blocks the signals that end the program; they are acted upon once a `Proxy` runs.
+  public init() throws(StartFailure) {
+    do throws(Errno) {
+      source = try SignalSource()
+    } catch {
+      throw StartFailure("no descriptor for signals: \(error)")
+    }
+  }
+
+  consuming func take() -> SignalSource {
+    source
+  }
+}

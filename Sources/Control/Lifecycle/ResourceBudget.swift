@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the open-files limit is shared out: sessions need two descriptors, pipes two, the program a
+// few of its own. What is handed out here is there; running out is then a fault of the machine.
+
+import Plan
+import Reactor
+
+/// How many sessions, pipes and workers this process can have.
+struct ResourceBudget: Equatable {
+  /// What the process uses apart from sessions, pipes, listeners and workers: standard streams,
+  /// logs, signals, and room for a library that opens a file.
+  private static let ownDescriptors = 24
+  /// An epoll instance, a bell and a ring of records.
+  private static let descriptorsPerWorker = 3
+  /// With pipes of 256 KiB this many stay within an unprivileged user's share of pipe memory
+  /// (pipe-user-pages-soft, 16,384 pages).
+  private static let pipesMax = 256
+
+  let workers: Int
+  let sessionsMax: Int
+  /// For all workers together.
+  let pipes: Int
+  let openFilesMax: Int
+  /// What the configuration asked for and the limit has no room for.
+  let refusedSessionsMax: Int?
+
+  /// Shares out `openFilesMax` descriptors; `nil` when there is no room for a single session.
+  init?(
+    _ plan: ProxyPlan, openFilesMax: Int, processors: AvailableProcessors
+  ) {
+    switch plan.workers {
+    case .auto: workers = processors.whole
+    case .count(let count): workers = count
+    }
+    self.openFilesMax = openFilesMax
+    let listeners = plan.routes.reduce(0) { $0 + $1.listen.count }
+    let hasBuiltins = !plan.builtinServices.isEmpty
+    let fixed =
+      ResourceBudget.ownDescriptors + listeners + workers * ResourceBudget.descriptorsPerWorker
+      + (hasBuiltins ? 2 + plan.builtinServices.count : 0)
+    switch plan.relay.pipes {
+    case .auto: pipes = min(ResourceBudget.pipesMax, openFilesMax / 40)
+    case .count(let count): pipes = min(count, openFilesMax / 4)
+    }
+    // A builtin endpoint has its end of the connection in this process, too.
+    let descriptorsPerSession = hasBuiltins ? 3 : 2
+    let possible = (openFilesMax - fixed - 2 * pipes) / descriptorsPerSession
+    guard possible > 0 else { return nil }
+    switch plan.sessionsMax {
+    case .auto:
+      sessionsMax = min(possible, Token.indexMax - 1)
+      refusedSessionsMax = nil
+    case .count(let count):
+      sessionsMax = min(count, possible, Token.indexMax - 1)
+      refusedSessionsMax = count > sessionsMax ? count : nil
+    }
+  }
+}
+
+extension ProxyPlan {
+  /// The builtin services that some upstream uses.
+  var builtinServices: [BuiltinService] {
+    BuiltinService.allCases.filter { service in
+      upstreams.contains { $0.endpoints.contains { $0.address == .builtin(service) } }
+    }
+  }
+}

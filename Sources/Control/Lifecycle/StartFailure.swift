@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Why the program could not start: everything that is wrong at once, each in a sentence that says
+// what, where, and what to do.
+
+/// The reasons for not starting. Never empty.
+public struct StartFailure: Error, CustomStringConvertible {
+  /// One sentence each.
+  public let reasons: [String]
+
+  init(_ reasons: [String]) {
+    self.reasons = reasons
+  }
+
+  init(_ reason: String) {
+    reasons = [reason]
+  }
+
+  /// The reasons, a line each.
+  public var description: String {
+    reasons.joined(separator: "\n")
+  }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operational log on standard error, as a backend of swift-log: lines are put together by
+// whoever logs and written by a thread of their own, so that a terminal that was stopped with
+// Ctrl-S stops nobody but that thread.
+
+import Glibc
+import Logging
+import Plan
+import Reactor
+
+/// The thread behind the operational log, and the maker of its loggers.
+public final class EventLog: Sendable {
+  private struct Queue: ~Copyable {
+    var lines: [[UInt8]] = []
+    var dropped = 0
+  }
+
+  private let plan: LogPlan
+  private let thread: LogThread
+  private let queue = Lock(Queue())
+
+  /// Starts to write to standard error. Throws when the kernel has no descriptors for it.
+  public init(_ plan: LogPlan) throws(Errno) {
+    self.plan = plan
+    thread = try LogThread()
+    thread.start(name: "event-log") { self.step() }
+  }
+
+  /// A logger for one part of the program.
+  public func logger(_ label: String) -> Logger {
+    var logger = Logger(label: label) { _ in EventLogHandler(log: self, format: self.plan.format) }
+    logger.logLevel =
+      switch plan.level {
+      case .debug: .debug
+      case .info: .info
+      case .warning: .warning
+      case .error: .error
+      }
+    return logger
+  }
+
+  /// Writes what is left and ends. Blocks for a moment.
+  public func stop() {
+    thread.stop()
+  }
+
+  fileprivate func add(_ line: [UInt8]) {
+    queue.withLock { queue in
+      if queue.lines.count < plan.queueMax {
+        queue.lines.append(line)
+      } else {
+        queue.dropped += 1
+      }
+    }
+    thread.ring()
+  }
+
+  private func step() -> LogThread.Rest {
+    while true {
+      let (lines, dropped) = queue.withLock { queue -> ([[UInt8]], Int) in
+        defer {
+          queue.lines = []
+          queue.dropped = 0
+        }
+        return (queue.lines, queue.dropped)
+      }
+      if lines.isEmpty { return .untilRung }
+      for line in lines { _ = writeAll(STDERR_FILENO, line) }
+      if dropped > 0 {
+        _ = writeAll(STDERR_FILENO, Array("\(dropped) lines of this log were lost\n".utf8))
+      }
+    }
+  }
+}
+
+/// swift-log's view of an `EventLog`.
+private struct EventLogHandler: LogHandler {
+  let log: EventLog
+  let format: LogPlan.Format
+  var logLevel = Logger.Level.info
+  var metadata: Logger.Metadata = [:]
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    var all = metadata
+    if let own = event.metadata { all.merge(own) { $1 } }
+    let pairs = all.map { ($0.key, $0.value.description) }.sorted { $0.0 < $1.0 }
+    var line = LineBuffer()
+    var timestamp = Timestamp()
+    switch format {
+    case .text:
+      timestamp.append(nanosecondsAgo: 0, to: &line)
+      line.append(Array(" \(event.level) \(event.message)".utf8))
+      for (key, value) in pairs {
+        let isPlain = !value.isEmpty && !value.utf8.contains { $0 <= 0x20 || $0 == 0x22 }
+        line.append(Array(" \(key)=".utf8))
+        if isPlain {
+          line.append(Array(value.utf8))
+        } else {
+          line.append("\"")
+          line.append(escaped: value.utf8)
+          line.append("\"")
+        }
+      }
+    case .json:
+      line.append("{\"time\":\"")
+      timestamp.append(nanosecondsAgo: 0, to: &line)
+      line.append(Array("\",\"level\":\"\(event.level)\",\"message\":\"".utf8))
+      line.append(escaped: event.message.description.utf8)
+      line.append("\"")
+      for (key, value) in pairs {
+        line.append(",\"")
+        line.append(escaped: key.utf8)
+        line.append("\":\"")
+        line.append(escaped: value.utf8)
+        line.append("\"")
+      }
+      line.append("}")
+    }
+    line.append("\n")
+    log.add(line.bytes)
+  }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread that writes to one descriptor, which may block for as long as it likes: a pipe whose
+// reader has stopped, a disk that hangs. Nobody waits for it but the end of the program, and that
+// only for a moment.
+
+import CLinux
+import Glibc
+import Reactor
+import Synchronization
+
+/// A thread with a bell that repeats one step until it is told to stop.
+final class LogThread: Sendable {
+  /// What a step leaves to do.
+  enum Rest {
+    /// Look again after a pause, though nobody may have rung.
+    case soon
+    /// Wait until somebody rings.
+    case untilRung
+  }
+
+  /// How long a step's source may collect before it is looked at again.
+  private static let pauseMilliseconds: CInt = 25
+  /// How long the end of the program waits for what is still to be written.
+  private static let patienceMilliseconds: CInt = 2000
+
+  private let bell: Descriptor
+  private let ended: Descriptor
+  private let isStopping = Atomic<Bool>(false)
+
+  /// Throws when the kernel has no descriptors for it.
+  init() throws(Errno) {
+    bell = Descriptor(owning: try LinuxKernel().makeBell())
+    ended = Descriptor(owning: try LinuxKernel().makeBell())
+  }
+
+  /// Ends a wait of the thread. Any thread; does not block.
+  func ring() {
+    LinuxKernel().ring(bell.rawValue)
+  }
+
+  /// Starts the thread. `step` does what there is to do; it is called once more after `stop`.
+  func start(name: String, _ step: @escaping @Sendable () -> Rest) {
+    let thread = LoopThread(name: name) { self.run(step) }
+    thread.detach()
+  }
+
+  private func run(_ step: () -> Rest) {
+    while !isStopping.load(ordering: .acquiring) {
+      switch step() {
+      case .soon: wait(bell.rawValue, LogThread.pauseMilliseconds)
+      case .untilRung: wait(bell.rawValue, -1)
+      }
+      LinuxKernel().silence(bell.rawValue)
+    }
+    _ = step()
+    LinuxKernel().ring(ended.rawValue)
+  }
+
+  /// Writes what is left and ends the thread. Blocks, but not for longer than about two seconds: a
+  /// reader that has stopped must not keep the program from ending.
+  func stop() {
+    isStopping.store(true, ordering: .releasing)
+    ring()
+    wait(ended.rawValue, LogThread.patienceMilliseconds)
+  }
+
+  private func wait(_ descriptor: CInt, _ milliseconds: CInt) {
+    var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    _ = poll(&item, 1, milliseconds)
+  }
+}
+
+/// Writes all of `bytes`. Blocks. Returns what the kernel answered if it would not take them.
+func writeAll(_ descriptor: CInt, _ bytes: [UInt8]) -> Errno? {
+  var offset = 0
+  while offset < bytes.count {
+    let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + offset, $0.count - offset) }
+    if count >= 0 {
+      offset += count
+      continue
+    }
+    switch errno {
+    case EINTR: continue
+    case EAGAIN:
+      // Somebody else has set the descriptor to non-blocking; this thread may wait.
+      var item = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+      _ = poll(&item, 1, -1)
+    default: return Errno(rawValue: errno)
+    }
+  }
+  return nil
+}
