@@ -26,24 +26,34 @@ public enum SocketAddress: Hashable, Sendable {
     }
   }
 
-  /// Reads `a.b.c.d:port`, `[v6]:port`, `unix:/path` or `unix:@name`.
+  /// Reads `a.b.c.d:port`, `[v6]:port`, `[v6%zone]:port`, `unix:/path` or `unix:@name`. Port 0 is
+  /// accepted: the kernel picks one when listening. A zone is an interface index.
   ///
-  /// Refused (`nil`): host names, missing ports, unix paths that are empty or too long. Port 0 is
-  /// read; when listening it leaves the choice to the kernel.
+  /// Refused (`nil`): host names, missing ports, names of interfaces as zones (only the kernel
+  /// knows them), unix paths that are empty, too long or hold a NUL, at which the kernel would cut
+  /// them.
   public init?(_ text: some StringProtocol) {
     if text.hasPrefix("unix:") {
       let rest = text.dropFirst(5)
       if rest.hasPrefix("@") {
         let name = rest.dropFirst()
-        guard !name.isEmpty, name.utf8.count <= Self.unixPathBytesMax else { return nil }
+        guard Self.isUnixName(name.utf8) else { return nil }
         self = .abstract(name: String(name))
       } else {
-        guard !rest.isEmpty, rest.utf8.count <= Self.unixPathBytesMax else { return nil }
+        guard Self.isUnixName(rest.utf8) else { return nil }
         self = .unix(path: String(rest))
       }
       return
     }
     guard let (host, port) = splitHostAndPort(text) else { return nil }
+    if text.hasPrefix("["), let mark = host.utf8.firstIndex(of: UInt8(ascii: "%")) {
+      let digits = Array(host.utf8[mark...].dropFirst())
+      guard let zone = decimal(digits[...], max: Int(UInt32.max), digitsMax: 10), zone > 0,
+        let address = IPv6Address(host[..<mark])
+      else { return nil }
+      self = .v6(address, port: port, zone: UInt32(zone))
+      return
+    }
     guard let address = IPAddress(host) else { return nil }
     // `[1.2.3.4]:80` and `::1:80` are slips: brackets go with IPv6 alone, and IPv6 needs them.
     switch address {
@@ -51,6 +61,10 @@ public enum SocketAddress: Hashable, Sendable {
     case .v6: guard text.hasPrefix("[") else { return nil }
     }
     self.init(address, port: port)
+  }
+
+  private static func isUnixName(_ bytes: some Collection<UInt8>) -> Bool {
+    (1...unixPathBytesMax).contains(bytes.count) && !bytes.contains(0)
   }
 
   /// The port of an IP address, `nil` for a unix socket.
@@ -88,11 +102,15 @@ extension SocketAddress: CustomStringConvertible {
 
 /// Splits `host:port` and `[host]:port` at the last colon; the host may be empty (`:80`).
 ///
-/// `nil` when there is no colon or what follows it is no port number (0–65535).
+/// `nil` when there is no colon, what follows it is no port number (0–65535, no leading zeros), or
+/// a bracket has no partner. A host without brackets may hold colons; that it then is no address
+/// is for the caller to say.
 public func splitHostAndPort(_ text: some StringProtocol) -> (host: String, port: UInt16)? {
   let bytes = Array(text.utf8)
   guard let colon = bytes.lastIndex(of: UInt8(ascii: ":")) else { return nil }
-  guard let port = decimal(bytes[(colon + 1)...], max: 65535, digitsMax: 5) else { return nil }
+  let digits = bytes[(colon + 1)...]
+  guard let port = decimal(digits, max: 65535, digitsMax: 5) else { return nil }
+  guard digits.count == 1 || digits.first != UInt8(ascii: "0") else { return nil }
   var host = bytes[..<colon]
   if host.first == UInt8(ascii: "[") {
     guard host.last == UInt8(ascii: "]"), host.count > 2 else { return nil }

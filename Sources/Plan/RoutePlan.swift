@@ -7,7 +7,8 @@ import Addressing
 public struct RoutePlan: Hashable, Sendable {
   /// The name in the configuration, unique among routes.
   public var name: String
-  /// Where clients arrive. Never empty; no address twice in a plan.
+  /// Where clients arrive. Never empty; no address twice in a plan, save with port 0, which is
+  /// another port each time.
   public var listen: [ListenAddress]
   /// Who serves them.
   public var upstream: UpstreamIndex

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codecs of lists and mappings. A mapping with known keys is a list of fields, each of which says
+// where its value goes in a draft: all of its faults are found in one pass, and what could not be
+// read stays at the draft's own value.
+
+/// A known key of a mapping that is read into a `Draft`.
+struct Field<Draft> {
+  let shape: FieldShape
+  let decode: (Node, inout Draft, inout Diagnostics) -> Void
+
+  /// The same key in a mapping that has `Draft` as a part.
+  func lifted<Whole>(_ path: WritableKeyPath<Whole, Draft>) -> Field<Whole> {
+    let decode = decode
+    return Field<Whole>(shape: shape) { node, whole, diagnostics in
+      decode(node, &whole[keyPath: path], &diagnostics)
+    }
+  }
+}
+
+/// A key with a single value; `standard` counts when it is absent.
+func field<Draft, Value>(
+  _ name: String, _ path: WritableKeyPath<Draft, Value?>, _ codec: ScalarCodec<Value>,
+  standard: Value, _ documentation: String
+) -> Field<Draft> {
+  field(name, path, codec.codec, shown: codec.encode(standard), documentation)
+}
+
+/// A key with any value; `shown` is what the reference gives as the default.
+func field<Draft, Value>(
+  _ name: String, _ path: WritableKeyPath<Draft, Value?>, _ codec: Codec<Value>,
+  shown: JSON? = nil, isRequired: Bool = false, _ documentation: String
+) -> Field<Draft> {
+  Field<Draft>(
+    shape: FieldShape(
+      name: name, shape: codec.shape, documentation: documentation, defaultValue: shown,
+      isRequired: isRequired)
+  ) { node, draft, diagnostics in
+    draft[keyPath: path] = codec.decode(node, &diagnostics)
+  }
+}
+
+/// What to say about keys that are not known, but not unheard of.
+typealias KeyNotes = [String: String]
+
+extension Codec {
+  /// A mapping with known keys.
+  static func object(
+    _ name: String, _ documentation: String, _ empty: Value, allowsExtensions: Bool = false,
+    notes: KeyNotes = [:], fields: [Field<Value>]
+  ) -> Codec {
+    let shape = ObjectShape(
+      name: name, documentation: documentation, fields: fields.map(\.shape),
+      allowsExtensions: allowsExtensions)
+    let byName = Dictionary(uniqueKeysWithValues: fields.map { ($0.shape.name, $0) })
+    let names = fields.map(\.shape.name)
+    return Codec(shape: .object(shape)) { node, diagnostics in
+      guard case .mapping(let entries) = node.content else {
+        node.refuseKind(expecting: .object(shape), &diagnostics)
+        return nil
+      }
+      var draft = empty
+      for entry in entries {
+        if let field = byName[entry.key] {
+          field.decode(entry.value, &draft, &diagnostics)
+        } else if !(allowsExtensions && entry.key.hasPrefix("x-")) {
+          let hints =
+            notes[entry.key].map { [$0] }
+            ?? diagnostics.didYouMean(entry.key, among: names).orElse(
+              ["known here: \(names.map { "`\($0)`" }.joined(separator: ", "))"])
+          diagnostics.error(
+            at: entry.keyRange, "unknown key \(quoted(entry.key))", hints: hints)
+        }
+      }
+      let present = Set(entries.map(\.key))
+      for field in shape.fields where field.isRequired && !present.contains(field.name) {
+        diagnostics.error(
+          at: node.headRange, "the key `\(field.name)` is missing",
+          hints: ["accepted: \(field.shape.accepted)"])
+      }
+      return draft
+    }
+  }
+
+  /// A mapping from names that the file chooses.
+  static func named<Item>(_ item: Codec<Item>, countMin: Int = 0) -> Codec
+  where Value == [Named<Item>] {
+    let shape = Shape.named(item.shape, countMin: countMin)
+    return Codec(shape: shape) { node, diagnostics in
+      guard case .mapping(let entries) = node.content else {
+        node.refuseKind(expecting: shape, &diagnostics)
+        return nil
+      }
+      if entries.count < countMin {
+        diagnostics.error(at: node.headRange, "at least one entry is needed here")
+      }
+      var items: [Named<Item>] = []
+      for entry in entries {
+        if !isName(entry.key) {
+          diagnostics.error(
+            at: entry.keyRange, "\(quoted(entry.key)) is no name",
+            hints: ["a name has 1 to 64 letters, digits, `_`, `-` or `.`"])
+        }
+        guard let value = item.decode(entry.value, &diagnostics) else { continue }
+        items.append(Named(name: entry.key, range: entry.keyRange, value: value))
+      }
+      return items
+    }
+  }
+
+  /// A list, every item read by the same codec.
+  static func list<Item>(_ item: Codec<Item>, countMin: Int = 0) -> Codec where Value == [Item] {
+    let shape = Shape.list(of: item.shape, countMin: countMin)
+    return Codec(shape: shape) { node, diagnostics in
+      guard case .sequence(let nodes) = node.content else {
+        node.refuseKind(expecting: shape, &diagnostics)
+        return nil
+      }
+      if nodes.count < countMin {
+        diagnostics.error(at: node.range, "at least one item is needed here")
+      }
+      return nodes.compactMap { item.decode($0, &diagnostics) }
+    }
+  }
+
+  /// A union, told apart by the kind of the node alone.
+  static func either(
+    scalar: Codec? = nil, list: Codec? = nil, mapping: Codec? = nil
+  ) -> Codec {
+    var scalarShape: ScalarShape?
+    if case .scalar(let shape) = scalar?.shape { scalarShape = shape }
+    let shape = Shape.either(scalar: scalarShape, list: list?.shape, mapping: mapping?.shape)
+    return Codec(shape: shape) { node, diagnostics in
+      let chosen: Codec? =
+        switch node.content {
+        case .scalar(let value): value.isNull ? nil : scalar
+        case .sequence: list
+        case .mapping: mapping
+        case .failed: nil
+        }
+      guard let chosen else {
+        node.refuseKind(expecting: shape, &diagnostics)
+        return nil
+      }
+      return chosen.decode(node, &diagnostics)
+    }
+  }
+}
+
+/// An entry of a mapping from names.
+struct Named<Value> {
+  var name: String
+  var range: SourceRange
+  var value: Value
+}
+
+/// Whether text may name a route or an upstream.
+func isName(_ text: String) -> Bool {
+  (1...64).contains(text.utf8.count)
+    && text.utf8.allSatisfy { isLetter($0) || isDigit($0) || "_-.".utf8.contains($0) }
+}
+
+extension Array {
+  /// The other array when this one is empty.
+  func orElse(_ other: @autoclosure () -> [Element]) -> [Element] {
+    isEmpty ? other() : self
+  }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the file says, before names are resolved and defaults are filled in: every member is `nil`
+// where the file is silent, or where what it says could not be read. `nil` inside a doubled
+// optional is the keyword `off`. Drafts exist only between decoding and lowering.
+
+import Addressing
+import Plan
+
+/// The whole file.
+struct FileDraft {
+  var workers: WorkerCount?
+  var spin: Duration??
+  var sessionsMax: SessionsMax?
+  var log: LogDraft?
+  var shutdown: ShutdownDraft?
+  var relay: RelayDraft?
+  var defaults: DefaultsDraft?
+  var routes: [Named<RouteDraft>]?
+  var upstreams: [Named<UpstreamDraft>]?
+}
+
+/// `log:`.
+struct LogDraft {
+  var level: LogPlan.Level?
+  var format: LogPlan.Format?
+  var access: LogPlan.Destination?
+  var queueMax: Int?
+}
+
+/// `shutdown:`.
+struct ShutdownDraft {
+  var delay: Duration?
+  var drain: Duration??
+}
+
+/// `relay:`.
+struct RelayDraft {
+  var bufferBytes: Int?
+  var pipes: RelayPlan.PipesMax?
+  var pipeBytes: Int?
+  var turnBytes: Int?
+  var acceptsPerTurn: Int?
+  var eventsPerTurn: Int?
+}
+
+/// `defaults:`.
+struct DefaultsDraft {
+  var route: RouteSettings?
+  var upstream: UpstreamSettings?
+}
+
+/// What a route may say, and `defaults.route` may say for all.
+struct RouteSettings {
+  var idle: Duration??
+  var halfClose: Duration??
+  var linger: Duration?
+  var sessionsMax: Int?
+  var backlog: Int?
+  var tcp: TCPDraft?
+  var log: RouteLogDraft?
+}
+
+/// A route.
+struct RouteDraft {
+  var listen: [Located<ListenAddress>]?
+  var target: TargetDraft?
+  var settings = RouteSettings()
+}
+
+/// `to:`.
+enum TargetDraft {
+  case single(Located<RouteTarget>)
+  case endpoints([EndpointDraft])
+}
+
+/// A single value of `to:`.
+enum RouteTarget {
+  case name(String)
+  case address(EndpointAddress)
+}
+
+/// `log:` of a route.
+struct RouteLogDraft {
+  var access: AccessMoments?
+}
+
+/// One item of `log.access` of a route.
+enum AccessMoment {
+  case start
+  case end
+  case every(EveryDraft)
+}
+
+/// `every:` as an item of `log.access`.
+struct EveryDraft {
+  var interval: Duration?
+}
+
+/// `tcp:`.
+struct TCPDraft {
+  var noDelay: Bool?
+  var keepalive: Duration??
+  var userTimeout: Duration??
+}
+
+/// What an upstream may say, and `defaults.upstream` may say for all.
+struct UpstreamSettings {
+  var balance: BalancePolicy?
+  var connect: Located<Duration>?
+  var attempt: Located<Duration>?
+  var source: [IPAddress]?
+  var tcp: TCPDraft?
+}
+
+/// An upstream.
+struct UpstreamDraft {
+  var endpoints: [EndpointDraft]?
+  var settings = UpstreamSettings()
+}
+
+/// An endpoint.
+struct EndpointDraft {
+  var address: Located<EndpointAddress>?
+  var weight: Int?
+  var sessionsMax: Int?
+  var priority: Int?
+}

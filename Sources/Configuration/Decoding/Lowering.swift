@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// From drafts to the plan: names become indices, defaults are filled in (a route's own, then those
+// of the file, then the plan's), and what only makes sense as a whole is checked: names that
+// dangle, listeners that collide, settings that contradict each other. It runs even after errors,
+// so that these faults are told in the same run; then its plan is not used.
+
+import Addressing
+import Plan
+
+/// Makes the plan of a file.
+struct Lowering {
+  let file: FileDraft
+  var diagnostics: Diagnostics
+  private var listeners = ListenerCollisions()
+  private var upstreams: [UpstreamPlan] = []
+  private var inline: [UpstreamPlan] = []
+  /// Position among the file's upstreams by name.
+  private var positions: [String: Int] = [:]
+  private var isUsed: [Bool] = []
+
+  init(_ file: FileDraft, _ diagnostics: Diagnostics) {
+    self.file = file
+    self.diagnostics = diagnostics
+  }
+
+  /// The plan, or `nil` when there is no route to make one of. Upstreams that no route uses are
+  /// left out.
+  mutating func plan() -> ProxyPlan? {
+    for (position, upstream) in (file.upstreams ?? []).enumerated() {
+      positions[upstream.name] = position
+    }
+    isUsed = Array(repeating: false, count: positions.count)
+    checkDefaults()
+
+    var targets: [(RoutePlan, Target)] = []
+    for route in file.routes ?? [] {
+      if let target = target(of: route) { targets.append((self.route(route), target)) }
+    }
+    var indices: [Int?] = []
+    for (position, upstream) in (file.upstreams ?? []).enumerated() {
+      // Lowered even when unused: its own faults are told, too.
+      let plan = self.upstream(
+        name: upstream.name, upstream.value.endpoints ?? [], upstream.value.settings,
+        at: upstream.range)
+      if isUsed[position] {
+        indices.append(upstreams.count)
+        upstreams.append(plan)
+      } else {
+        indices.append(nil)
+        diagnostics.warning(at: upstream.range, "no route uses this upstream")
+      }
+    }
+
+    let routes = targets.compactMap { route, target -> RoutePlan? in
+      var route = route
+      switch target {
+      case .named(let position): route.upstream = UpstreamIndex(indices[position] ?? 0)
+      case .inline(let position): route.upstream = UpstreamIndex(upstreams.count + position)
+      }
+      return route
+    }
+    guard !routes.isEmpty, diagnostics.errorCount == 0 else { return nil }
+    return ProxyPlan(
+      workers: file.workers ?? .auto, spin: file.spin ?? nil,
+      sessionsMax: file.sessionsMax ?? .auto, log: log(), shutdown: shutdown(), relay: relay(),
+      routes: routes, upstreams: upstreams + inline)
+  }
+
+  private enum Target {
+    /// Among the file's upstreams.
+    case named(Int)
+    /// Among the inline ones.
+    case inline(Int)
+  }
+
+  private mutating func target(of route: Named<RouteDraft>) -> Target? {
+    switch route.value.target {
+    case nil: return nil
+    case .endpoints(let endpoints): return addInline(endpoints, route)
+    case .single(let single):
+      switch single.value {
+      case .address(let address):
+        let located = Located(
+          value: address, range: single.range, shown: single.shown, isExpanded: single.isExpanded)
+        return addInline([EndpointDraft(address: located)], route)
+      case .name(let name):
+        if let position = positions[name] {
+          isUsed[position] = true
+          return .named(position)
+        }
+        // Suggestions are of names in the file, but their nearness would tell about a secret.
+        var hints: [String] = []
+        if !single.isExpanded {
+          hints = diagnostics.didYouMean(name, among: file.upstreams?.map(\.name) ?? [])
+            .orElse(["for an address, a port is needed: `\(escaped(name, scalarsMax: 60)):PORT`"])
+        }
+        diagnostics.error(
+          at: single.range, "there is no upstream \(quoted(single.shown))", hints: hints,
+          isShape: false)
+        return nil
+      }
+    }
+  }
+
+  private mutating func addInline(
+    _ endpoints: [EndpointDraft], _ route: Named<RouteDraft>
+  ) -> Target {
+    if let position = positions[route.name], let file = file.upstreams?[position] {
+      diagnostics.error(
+        at: route.range,
+        "the upstream that this route defines would be a second one called \(quoted(route.name))",
+        hints: ["the first is in line \(file.range.start.line); rename one, or write `to: NAME`"],
+        isShape: false)
+    }
+    inline.append(upstream(name: route.name, endpoints, UpstreamSettings(), at: route.range))
+    return .inline(inline.count - 1)
+  }
+
+  private mutating func route(_ route: Named<RouteDraft>) -> RoutePlan {
+    let own = route.value.settings
+    let shared = file.defaults?.route ?? RouteSettings()
+    let listen = route.value.listen ?? []
+    for address in listen { listeners.add(address, route: route.name, &diagnostics) }
+    return RoutePlan(
+      name: route.name, listen: listen.map(\.value), upstream: UpstreamIndex(0),
+      idle: own.idle ?? shared.idle ?? routeStandard.idle,
+      halfClose: own.halfClose ?? shared.halfClose ?? routeStandard.halfClose,
+      linger: own.linger ?? shared.linger ?? routeStandard.linger,
+      sessionsMax: own.sessionsMax ?? shared.sessionsMax,
+      backlog: own.backlog ?? shared.backlog ?? routeStandard.backlog,
+      tcp: tcp(own.tcp, shared.tcp),
+      access: own.log?.access ?? shared.log?.access ?? routeStandard.access)
+  }
+
+  private mutating func upstream(
+    name: String, _ endpoints: [EndpointDraft], _ own: UpstreamSettings, at range: SourceRange
+  ) -> UpstreamPlan {
+    let shared = file.defaults?.upstream ?? UpstreamSettings()
+    let connect = own.connect?.value ?? shared.connect?.value ?? upstreamStandard.connect
+    let attempt = own.attempt?.value ?? shared.attempt?.value ?? upstreamStandard.attempt
+    if let place = own.attempt ?? own.connect, attempt > connect {
+      warnAttempt(at: place.range)
+    }
+    var seen: [EndpointAddress: Mark] = [:]
+    let plans = endpoints.compactMap { endpoint -> EndpointPlan? in
+      guard let address = endpoint.address else { return nil }
+      if case .builtin = address.value {
+        // Two of them are two servers.
+      } else if let first = seen.updateValue(address.range.start, forKey: address.value) {
+        diagnostics.warning(
+          at: address.range, "\(quoted(address.shown)) is already an endpoint of this upstream",
+          hints: ["it is in line \(first.line); to give it a larger share, use `weight`"])
+      }
+      return EndpointPlan(
+        address: address.value, weight: endpoint.weight ?? 1, sessionsMax: endpoint.sessionsMax,
+        priority: endpoint.priority ?? 0)
+    }
+    if !plans.isEmpty, plans.allSatisfy({ $0.weight == 0 }) {
+      diagnostics.warning(
+        at: range, "every endpoint here has the weight 0, so none of them serves")
+    }
+    return UpstreamPlan(
+      name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
+      connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
+      tcp: tcp(own.tcp, shared.tcp), endpoints: plans)
+  }
+
+  private mutating func checkDefaults() {
+    guard let shared = file.defaults?.upstream else { return }
+    let connect = shared.connect?.value ?? upstreamStandard.connect
+    let attempt = shared.attempt?.value ?? upstreamStandard.attempt
+    if let place = shared.attempt ?? shared.connect, attempt > connect {
+      warnAttempt(at: place.range)
+    }
+  }
+
+  private mutating func warnAttempt(at range: SourceRange) {
+    diagnostics.warning(
+      at: range, "one attempt may take longer than all attempts together",
+      hints: ["`attempt` should be shorter than `connect`, or no second endpoint is tried"])
+  }
+
+  private func tcp(_ own: TCPDraft?, _ shared: TCPDraft?) -> TCPPlan {
+    let standard = TCPPlan()
+    return TCPPlan(
+      noDelay: own?.noDelay ?? shared?.noDelay ?? standard.noDelay,
+      keepalive: (own?.keepalive ?? shared?.keepalive) ?? standard.keepalive,
+      userTimeout: (own?.userTimeout ?? shared?.userTimeout) ?? standard.userTimeout)
+  }
+
+  private func log() -> LogPlan {
+    let standard = LogPlan()
+    return LogPlan(
+      level: file.log?.level ?? standard.level, format: file.log?.format ?? standard.format,
+      access: file.log?.access ?? standard.access,
+      queueMax: file.log?.queueMax ?? standard.queueMax)
+  }
+
+  private func shutdown() -> ShutdownPlan {
+    let standard = ShutdownPlan()
+    return ShutdownPlan(
+      delay: file.shutdown?.delay ?? standard.delay,
+      drain: file.shutdown.flatMap { $0.drain } ?? standard.drain)
+  }
+
+  private func relay() -> RelayPlan {
+    let standard = RelayPlan()
+    let draft = file.relay ?? RelayDraft()
+    return RelayPlan(
+      bufferBytes: draft.bufferBytes ?? standard.bufferBytes,
+      pipes: draft.pipes ?? standard.pipes, pipeBytes: draft.pipeBytes ?? standard.pipeBytes,
+      turnBytes: draft.turnBytes ?? standard.turnBytes,
+      acceptsPerTurn: draft.acceptsPerTurn ?? standard.acceptsPerTurn,
+      eventsPerTurn: draft.eventsPerTurn ?? standard.eventsPerTurn)
+  }
+}

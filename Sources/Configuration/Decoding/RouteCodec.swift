@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// The description of routes, and of the settings that `defaults.route` shares with them.
+
+import Addressing
+import Plan
+
+/// What a route is that says nothing but where it listens and where it leads.
+let routeStandard = RoutePlan(name: "", listen: [], upstream: UpstreamIndex(0))
+
+/// The longest timeout that is accepted anywhere: a year.
+let timeoutMax = Duration.seconds(365 * 86400)
+
+extension Codec<RouteDraft> {
+  /// One route.
+  static var route: Codec {
+    let own: [Field<RouteDraft>] = [
+      field(
+        "listen", \.listen,
+        .either(
+          scalar: ScalarCodec.listenAddress.located.asList,
+          list: .list(ScalarCodec.listenAddress.located, countMin: 1)),
+        isRequired: true, "Where clients arrive."),
+      field(
+        "to", \.target,
+        .either(
+          scalar: ScalarCodec.routeTarget.located.map(TargetDraft.single),
+          list: Codec<[EndpointDraft]>.list(.endpoint, countMin: 1).map(TargetDraft.endpoints)),
+        isRequired: true,
+        "Who serves them: the name of an upstream, or endpoints, which then make an upstream of "
+          + "the route's own name with the settings of `defaults.upstream`."),
+    ]
+    return .object(
+      "route", "From listening addresses to an upstream.", RouteDraft(),
+      notes: [
+        "bind": "did you mean `listen`?", "port": "did you mean `listen: \":PORT\"`?",
+        "upstream": "did you mean `to`?", "endpoints": "did you mean `to`?",
+        "timeout": "did you mean `idle`?", "balance": "it belongs to an upstream",
+        "connect": "it belongs to an upstream", "check": "this version has no health checks",
+      ],
+      fields: own + routeFields.map { $0.lifted(\.settings) })
+  }
+}
+
+extension Codec<RouteSettings> {
+  /// `defaults.route`.
+  static var routeSettings: Codec {
+    .object(
+      "defaults.route", "What counts for every route that is silent about it.", RouteSettings(),
+      notes: ["listen": "it belongs to a route", "to": "it belongs to a route"],
+      fields: routeFields)
+  }
+}
+
+private var routeFields: [Field<RouteSettings>] {
+  let timeout = ScalarCodec.duration(.milliseconds(1)...timeoutMax).or("off", "for ever")
+  return [
+    field(
+      "idle", \.idle, timeout, standard: routeStandard.idle,
+      "How long a session may move no byte in either direction before it is reset."),
+    field(
+      "half_close", \.halfClose, timeout, standard: routeStandard.halfClose,
+      "How long a session that one side has finished sending on may move no byte in the other "
+        + "direction before it is reset."),
+    field(
+      "linger", \.linger, .duration(.zero...(.seconds(60))), standard: routeStandard.linger,
+      "How long delivered bytes may wait for their acknowledgement before a reset is passed on."),
+    field(
+      "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,
+      "How many sessions the route holds at once; without it, as many as the process."),
+    field(
+      "backlog", \.backlog, .integer(1...65535), standard: routeStandard.backlog,
+      "How many connections the kernel keeps waiting to be accepted."),
+    field("tcp", \.tcp, .tcp, "Options of client connections."),
+    field("log", \.log, .routeLog, "What is logged about the route's sessions."),
+  ]
+}
+
+extension Codec<RouteLogDraft> {
+  fileprivate static var routeLog: Codec {
+    let off = ScalarCodec<AccessMoments>.choice(["off": AccessMoments(start: false, end: false)])
+    return .object(
+      "route log", "What is logged about a route's sessions.", RouteLogDraft(),
+      fields: [
+        field(
+          "access", \.access, .either(scalar: off.codec, list: .accessMoments),
+          shown: .array([.string("end")]),
+          "When a session's access records are written: when its upstream connection stands, when "
+            + "it has ended, and every so often in between.")
+      ])
+  }
+}
+
+extension Codec<AccessMoments> {
+  fileprivate static var accessMoments: Codec {
+    let item = Codec<AccessMoment>.either(
+      scalar: ScalarCodec<Bool>.choice(
+        ["start": true, "end": false], notes: ["every": "write `every: 10m`"]
+      ).codec.map { $0 ? .start : .end },
+      mapping: Codec<EveryDraft>.every.map(AccessMoment.every))
+    return Codec<[AccessMoment]>.list(item).map { moments in
+      var result = AccessMoments(start: false, end: false)
+      for moment in moments {
+        switch moment {
+        case .start: result.start = true
+        case .end: result.end = true
+        case .every(let draft): result.every = draft.interval
+        }
+      }
+      return result
+    }
+  }
+}
+
+extension Codec<EveryDraft> {
+  fileprivate static var every: Codec {
+    .object(
+      "every", "An item of a route's `log.access`.", EveryDraft(),
+      fields: [
+        field(
+          "every", \.interval, ScalarCodec.duration(.seconds(1)...timeoutMax).codec,
+          isRequired: true, "How often a record is written while a session lasts.")
+      ])
+  }
+}
+
+extension Codec<TCPDraft> {
+  /// `tcp:`, on either side.
+  static var tcp: Codec {
+    let standard = TCPPlan()
+    return .object(
+      "tcp", "Options of TCP connections. They do not apply to unix sockets.", TCPDraft(),
+      notes: ["nodelay": "did you mean `no_delay`?"],
+      fields: [
+        field(
+          "no_delay", \.noDelay, .boolean, standard: standard.noDelay,
+          "Sends small segments at once (`TCP_NODELAY`)."),
+        field(
+          "keepalive", \.keepalive,
+          ScalarCodec.duration(.seconds(1)...(.seconds(32767))).or("off"),
+          standard: standard.keepalive,
+          "How long a silent connection waits before its peer is asked whether it still lives."),
+        field(
+          "user_timeout", \.userTimeout,
+          ScalarCodec.duration(.milliseconds(1)...(.seconds(86400))).or("off", "the kernel's own"),
+          standard: standard.userTimeout,
+          "How long sent data may stay unacknowledged before the connection is given up "
+            + "(`TCP_USER_TIMEOUT`)."),
+      ])
+  }
+}
+
+extension Codec {
+  /// The same place, as a list of one.
+  var asList: Codec<[Value]> {
+    map { [$0] }
+  }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The description of upstreams and endpoints, and of the settings that `defaults.upstream` shares
+// with upstreams.
+
+import Addressing
+import Plan
+
+/// What an upstream is that says nothing but its endpoints.
+let upstreamStandard = UpstreamPlan(name: "", endpoints: [])
+
+private let endpointStandard = EndpointPlan(address: .builtin(.echo))
+
+extension Codec<UpstreamDraft> {
+  /// One upstream.
+  static var upstream: Codec {
+    let own: [Field<UpstreamDraft>] = [
+      field(
+        "endpoints", \.endpoints, .list(.endpoint, countMin: 1), isRequired: true,
+        "Who serves. A host name is looked up once, at the start.")
+    ]
+    return .object(
+      "upstream", "Endpoints, and the policy of choosing and reaching them.", UpstreamDraft(),
+      notes: settingNotes.merging([
+        "servers": "did you mean `endpoints`?", "to": "did you mean `endpoints`?",
+      ]) { $1 },
+      fields: own + upstreamFields.map { $0.lifted(\.settings) })
+  }
+}
+
+extension Codec<UpstreamSettings> {
+  /// `defaults.upstream`.
+  static var upstreamSettings: Codec {
+    .object(
+      "defaults.upstream", "What counts for every upstream that is silent about it.",
+      UpstreamSettings(), notes: settingNotes, fields: upstreamFields)
+  }
+}
+
+private let settingNotes: KeyNotes = [
+  "check": "this version has no health checks; a failed connect goes to the next endpoint",
+  "resolve": "this version looks host names up once, at the start",
+  "idle": "it belongs to a route", "policy": "did you mean `balance`?",
+]
+
+private var upstreamFields: [Field<UpstreamSettings>] {
+  let later = "this version has `round_robin` and `least_connections`"
+  let timeout = ScalarCodec.duration(.milliseconds(1)...(.seconds(3600)))
+  return [
+    field(
+      "balance", \.balance,
+      .choice(
+        ["round_robin": .roundRobin, "least_connections": .leastConnections],
+        notes: [
+          "power_of_two": later, "random": later, "source_hash": later, "maglev": later,
+          "first": later, "peak_ewma": later, "roundrobin": "did you mean `round_robin`?",
+          "leastconn": "did you mean `least_connections`?",
+          "least_conn": "did you mean `least_connections`?",
+        ]),
+      standard: upstreamStandard.balance,
+      "How an endpoint is chosen: in turn by weight, or the one with the fewest sessions per "
+        + "weight."),
+    field(
+      "connect", \.connect, timeout.located, shown: timeout.encode(upstreamStandard.connect),
+      "How long all attempts to connect may take together."),
+    field(
+      "attempt", \.attempt, timeout.located, shown: timeout.encode(upstreamStandard.attempt),
+      "How long one attempt may take before the next endpoint is tried."),
+    field(
+      "source", \.source,
+      .either(
+        scalar: ScalarCodec.ipAddress.codec.asList,
+        list: .list(ScalarCodec.ipAddress.codec, countMin: 1)),
+      "Source addresses of upstream connections, used in turn; without it the kernel chooses."),
+    field("tcp", \.tcp, .tcp, "Options of upstream connections."),
+  ]
+}
+
+extension Codec<EndpointDraft> {
+  /// One endpoint: an address, or a mapping.
+  static var endpoint: Codec {
+    .either(
+      scalar: ScalarCodec.endpointAddress.located.map { EndpointDraft(address: $0) },
+      mapping: .endpointMapping)
+  }
+
+  private static var endpointMapping: Codec {
+    .object(
+      "endpoint", "One address of an upstream. Without settings, the address alone will do.",
+      EndpointDraft(),
+      notes: [
+        "host": "did you mean `address`?", "port": "it is a part of `address`",
+        "backup": "did you mean `priority: 1`?", "check": "this version has no health checks",
+      ],
+      fields: [
+        field(
+          "address", \.address, ScalarCodec.endpointAddress.located, isRequired: true,
+          "Where it is."),
+        field(
+          "weight", \.weight, .integer(0...EndpointPlan.weightMax),
+          standard: endpointStandard.weight, "Its share of new sessions; 0 for none."),
+        field(
+          "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,
+          "How many sessions it takes at once; without it, any number."),
+        field(
+          "priority", \.priority, .integer(0...15), standard: endpointStandard.priority,
+          "Its tier: used when no endpoint of a lower number can serve."),
+      ])
+  }
+}

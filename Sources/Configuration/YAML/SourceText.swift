@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of a configuration file, checked before any parser sees them: size, UTF-8, and the
+// characters that YAML allows. libyaml reports such faults at 1:1 or not at all, and an offence
+// found here has a position. The lines are kept as they are in the file, because that, and never
+// an expanded value, is what a diagnostic shows.
+
+/// A place in a file. Columns count Unicode scalars, as libyaml does.
+struct Mark: Hashable, Comparable {
+  /// Counted from 1.
+  var line: Int
+  /// Counted from 1.
+  var column: Int
+
+  static let start = Mark(line: 1, column: 1)
+
+  static func < (a: Mark, b: Mark) -> Bool {
+    (a.line, a.column) < (b.line, b.column)
+  }
+}
+
+/// From a place up to another.
+struct SourceRange: Hashable {
+  var start: Mark
+  var end: Mark
+
+  /// One character.
+  init(at mark: Mark) {
+    start = mark
+    end = Mark(line: mark.line, column: mark.column + 1)
+  }
+
+  init(start: Mark, end: Mark) {
+    self.start = start
+    self.end = end
+  }
+
+  /// How many characters a caret line marks: the range if it is on one line, else its first one.
+  var length: Int {
+    start.line == end.line ? max(1, end.column - start.column) : 1
+  }
+}
+
+/// A fault that ends the reading of a file.
+struct SyntaxFailure: Error {
+  var range: SourceRange
+  var message: String
+  var hints: [String] = []
+}
+
+/// A file whose bytes a YAML parser may see.
+struct SourceText {
+  /// Larger files are refused. A plan with ten thousand routes has less than half of this.
+  static let bytesMax = 4 << 20
+
+  /// Without a byte order mark.
+  let bytes: ArraySlice<UInt8>
+
+  /// Refuses what is too large, not UTF-8, or holds characters that YAML does not allow.
+  init(_ bytes: [UInt8], bytesMax: Int = Self.bytesMax) throws(SyntaxFailure) {
+    guard bytes.count <= bytesMax else { throw Self.tooLarge(bytes.count, bytesMax: bytesMax) }
+    let head = Array(bytes.prefix(4))
+    if head.starts(with: [0xFF, 0xFE]) || head.starts(with: [0xFE, 0xFF])
+      || head.starts(with: [0, 0, 0xFE, 0xFF])
+      || head.count == 4 && (head[0] == 0) != (head[1] == 0) && (head[2] == 0) != (head[3] == 0)
+    {
+      throw SyntaxFailure(
+        range: SourceRange(at: .start), message: "the file is not UTF-8 but UTF-16 or UTF-32",
+        hints: ["save it as UTF-8"])
+    }
+    self.bytes = head.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+    try checkCharacters()
+  }
+
+  static func tooLarge(_ count: Int?, bytesMax: Int) -> SyntaxFailure {
+    let size = count.map { "has \($0) bytes" } ?? "is too large"
+    return SyntaxFailure(
+      range: SourceRange(at: .start),
+      message: "the file \(size), a configuration may have at most \(bytesMax) bytes")
+  }
+
+  /// The lines without their ends, as libyaml counts them. At least one.
+  static func lines(of bytes: some Sequence<UInt8>) -> [String] {
+    var lines: [String] = []
+    var line = String.UnicodeScalarView()
+    var afterCarriageReturn = false
+    for scalar in String(decoding: Array(bytes), as: UTF8.self).unicodeScalars {
+      defer { afterCarriageReturn = scalar == "\r" }
+      if scalar == "\n", afterCarriageReturn { continue }
+      if isLineBreak(scalar) {
+        lines.append(String(line))
+        line = String.UnicodeScalarView()
+      } else {
+        line.append(scalar)
+      }
+    }
+    lines.append(String(line))
+    return lines
+  }
+
+  private static func isLineBreak(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x0A, 0x0D, 0x85, 0x2028, 0x2029: true
+    default: false
+    }
+  }
+
+  private func checkCharacters() throws(SyntaxFailure) {
+    var mark = Mark.start
+    var afterCarriageReturn = false
+    var decoder = UTF8Walk(bytes)
+    while let step = decoder.next() {
+      guard case .scalar(let scalar) = step else {
+        guard case .invalid(let byte) = step else { return }
+        throw SyntaxFailure(
+          range: SourceRange(at: mark),
+          message: "the file is not valid UTF-8 here (byte 0x\(hexadecimalByte(byte)))",
+          hints: ["save it as UTF-8"])
+      }
+      if mark.column == 1, scalar == "%" {
+        throw SyntaxFailure(
+          range: SourceRange(at: mark), message: "a line that starts with `%` is a YAML directive",
+          hints: ["directives are not supported; remove the line"])
+      }
+      guard Self.isAllowed(scalar) else { throw Self.notAllowed(scalar, at: mark) }
+      if Self.isLineBreak(scalar) {
+        if !(scalar == "\n" && afterCarriageReturn) { mark.line += 1 }
+        mark.column = 1
+      } else {
+        mark.column += 1
+      }
+      afterCarriageReturn = scalar == "\r"
+    }
+  }
+
+  private static func isAllowed(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x09, 0x0A, 0x0D, 0x20...0x7E, 0x85, 0xA0...0xD7FF: true
+    case 0xFEFF, 0xFFFE, 0xFFFF: false
+    case 0xE000...: true
+    default: false
+    }
+  }
+
+  private static func notAllowed(_ scalar: Unicode.Scalar, at mark: Mark) -> SyntaxFailure {
+    let what: String
+    switch scalar.value {
+    case 0: what = "a NUL byte: is this a text file?"
+    case 0xFEFF: what = "a byte order mark inside the file"
+    default: what = "the control character U+\(String(scalar.value, radix: 16, uppercase: true))"
+    }
+    return SyntaxFailure(range: SourceRange(at: mark), message: "\(what) is not allowed here")
+  }
+}
+
+func hexadecimalByte(_ byte: UInt8) -> String {
+  let digits = String(byte, radix: 16, uppercase: true)
+  return digits.count == 1 ? "0" + digits : digits
+}
+
+/// Walks over UTF-8 and says where it is not, which `String(validating:)` does not.
+private struct UTF8Walk {
+  enum Step {
+    case scalar(Unicode.Scalar)
+    case invalid(UInt8)
+  }
+
+  private var rest: ArraySlice<UInt8>
+
+  init(_ bytes: ArraySlice<UInt8>) {
+    rest = bytes
+  }
+
+  mutating func next() -> Step? {
+    guard let first = rest.first else { return nil }
+    let count: Int
+    let least: UInt32
+    var value: UInt32
+    switch first {
+    case 0..<0x80:
+      rest.removeFirst()
+      return .scalar(Unicode.Scalar(first))
+    case 0xC2..<0xE0: (count, least, value) = (2, 0x80, UInt32(first & 0x1F))
+    case 0xE0..<0xF0: (count, least, value) = (3, 0x800, UInt32(first & 0x0F))
+    case 0xF0..<0xF5: (count, least, value) = (4, 0x1_0000, UInt32(first & 0x07))
+    default: return .invalid(first)
+    }
+    let sequence = rest.prefix(count)
+    guard sequence.count == count else { return .invalid(first) }
+    for byte in sequence.dropFirst() {
+      guard byte & 0xC0 == 0x80 else { return .invalid(first) }
+      value = value << 6 | UInt32(byte & 0x3F)
+    }
+    guard value >= least, let scalar = Unicode.Scalar(value) else { return .invalid(first) }
+    rest = rest.dropFirst(count)
+    return .scalar(scalar)
+  }
+}
