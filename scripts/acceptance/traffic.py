@@ -15,7 +15,9 @@ import struct
 import termios
 from collections.abc import Callable, Iterator
 
-from harness import Address
+from harness import Address, settle
+from lab import procfs
+from lab.proxies import Proxy
 
 # Bounds every wait of a blocking socket: a proxy that hangs fails the check instead.
 PATIENCE_SECONDS = 20.0
@@ -72,6 +74,21 @@ def ping(client: socket.socket, message: bytes = b"ping") -> bool:
     """Sends a message to an echoing endpoint; whether it came back."""
     client.sendall(message)
     return receive_exactly(client, len(message)) == message
+
+
+def ping_once(address: Address) -> bool:
+    """One whole session: connects, sees a message come back, closes."""
+    with connect(address) as client:
+        return ping(client)
+
+
+def warm_up(proxy: Proxy, address: Address) -> int:
+    """Some whole sessions, so that what a proxy keeps from its first ones is there; returns how
+    many descriptors it has afterwards, without any session."""
+    for _ in range(64):
+        ping_once(address)
+    settle(proxy)
+    return procfs.descriptors(proxy.pid)
 
 
 def receive_exactly(client: socket.socket, count: int) -> bytes:
