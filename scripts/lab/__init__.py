@@ -1,0 +1,1 @@
+"""What the checks and the benchmark share: proxies to start, and what /proc says about them."""

@@ -1,0 +1,306 @@
+"""Starts a proxy, ours or a peer, from one description of what it shall do.
+
+The same description is written in each proxy's own configuration language, so that a check or a
+benchmark runs unchanged against Sluice, HAProxy (`mode tcp`) and nginx (`stream`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab import procfs
+
+KINDS = ("sluice", "haproxy", "nginx")
+ROOT = Path(__file__).resolve().parents[2]
+NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+class ProxyFailed(Exception):
+    """The proxy did not start, ended by itself, or did not end as it should."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one route listens and which endpoints answer; all are `address:port`."""
+
+    name: str
+    listen: list[str]
+    to: list[str]
+    idle: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the proxy is asked to do. `access_log` is a file, or None for no access log."""
+
+    routes: list[Route]
+    workers: int = 1
+    max_sessions: int | None = None
+    access_log: Path | None = None
+    splice: bool = True
+    drain: str = "2s"
+
+
+def sluice_text(settings: Settings) -> str:
+    """The description as Sluice's configuration file."""
+    lines = [
+        f"workers: {settings.workers}",
+        f"log: {{access: {quoted(settings.access_log or 'off')}, level: warning}}",
+        f"shutdown: {{drain: {settings.drain}}}",
+    ]
+    if settings.max_sessions is not None:
+        lines.append(f"max_sessions: {settings.max_sessions}")
+    lines.append("defaults:")
+    lines.append("  route: {idle: 1h, half_close: 1m}")
+    lines.append("  upstream: {connect: 5s}")
+    lines.append("routes:")
+    for route in settings.routes:
+        listen = ", ".join(quoted(address) for address in route.listen)
+        endpoints = ", ".join(quoted(address) for address in route.to)
+        idle = f", idle: {route.idle}" if route.idle else ""
+        lines.append(f"  {route.name}: {{listen: [{listen}], to: [{endpoints}]{idle}}}")
+    return "\n".join(lines) + "\n"
+
+
+def haproxy_text(settings: Settings) -> str:
+    """The description as HAProxy's configuration file."""
+    lines = ["global", f"  nbthread {settings.workers}"]
+    # Descriptors for these must fit into the hard limit, or it refuses to start.
+    lines += [f"  maxconn {settings.max_sessions or 9400}", "  maxpipes 200"]
+    if settings.access_log is not None:
+        lines.append("  log stdout format raw local0")
+    lines += ["defaults", "  mode tcp", "  timeout connect 5s"]
+    lines += ["  timeout client-fin 1m", "  timeout server-fin 1m"]
+    if settings.splice:
+        lines += ["  option splice-request", "  option splice-response"]
+    if settings.access_log is not None:
+        lines += ["  log global", "  option tcplog"]
+    for route in settings.routes:
+        lines.append(f"listen {route.name}")
+        lines.append(f"  timeout client {route.idle or '1h'}")
+        lines.append(f"  timeout server {route.idle or '1h'}")
+        lines.append(f"  maxconn {settings.max_sessions or 9400}")
+        lines += [f"  bind {address}" for address in route.listen]
+        lines += [f"  server s{index} {address}" for index, address in enumerate(route.to)]
+    return "\n".join(lines) + "\n"
+
+
+def nginx_text(settings: Settings, folder: Path) -> str:
+    """The description as nginx's configuration file."""
+    access_log = "off"
+    if settings.access_log is not None:
+        access_log = f"{settings.access_log} session"
+    lines = [f"load_module {NGINX_STREAM};"] if NGINX_STREAM.exists() else []
+    lines += ["daemon off;", f"pid {folder}/nginx.pid;", "error_log stderr warn;"]
+    lines += [f"worker_processes {settings.workers};"]
+    lines += [f"worker_rlimit_nofile {resource.getrlimit(resource.RLIMIT_NOFILE)[1]};"]
+    lines += ["events { worker_connections 19500; }", "stream {"]
+    lines += [
+        "  log_format session '$remote_addr [$time_iso8601] $server_port $upstream_addr'",
+        "    ' $bytes_received $bytes_sent $upstream_connect_time $session_time $status';",
+    ]
+    lines += [f"  access_log {access_log};", "  proxy_connect_timeout 5s;"]
+    lines += ["  proxy_half_close on;"]
+    for route in settings.routes:
+        lines.append(f"  upstream {route.name} {{")
+        # max_fails=0: a refused connect in one check must not close the endpoint for the next.
+        lines += [f"    server {address} max_fails=0;" for address in route.to]
+        lines.append("  }")
+        lines.append("  server {")
+        lines += [f"    listen {address};" for address in route.listen]
+        lines.append(f"    proxy_timeout {route.idle or '1h'};")
+        lines.append(f"    proxy_pass {route.name};")
+        lines.append("  }")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def binary_of(kind: str) -> Path | None:
+    """The program of a kind, or None where it is not there."""
+    if kind == "sluice":
+        binary = Path(os.environ.get("SLUICE", ROOT / ".build/release/sluice"))
+        return binary if binary.exists() else None
+    found = shutil.which(kind, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if kind == "nginx" and not NGINX_STREAM.exists():
+        return None
+    return Path(found) if found else None
+
+
+@dataclass
+class Proxy:
+    """A running proxy. Use it as a context: it ends, by its own process id, on the way out."""
+
+    kind: str
+    settings: Settings
+    core: int | None = None
+    descriptors_max: int | None = None
+    wait: bool = True
+    folder: Path = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __enter__(self) -> Proxy:
+        # World-readable, because nginx's worker gives up root.
+        self.folder = Path(tempfile.mkdtemp(prefix="sluice-lab-"))
+        self.folder.chmod(0o755)
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self.stop(failing=error is not None)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The process id; of nginx the master's."""
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self.process.poll() is None
+
+    def output(self) -> str:
+        """The last lines that the proxy said."""
+        text = (self.folder / "output").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-20:])
+
+    def stop(self, failing: bool = False) -> None:
+        """Ends the proxy: SIGTERM, and SIGKILL when that is not enough.
+
+        Sluice promises to drain and exit with 0; anything else is a failure, unless the check has
+        one of its own to report.
+        """
+        ended_before = not self.is_alive
+        if not ended_before:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            if not failing:
+                raise ProxyFailed("did not end within 20 s of SIGTERM") from None
+            return
+        if failing or self.kind != "sluice":
+            return
+        if ended_before:
+            raise ProxyFailed(f"ended by itself with {code}\n{self.output()}")
+        if code != 0:
+            raise ProxyFailed(f"exited with {code} on SIGTERM\n{self.output()}")
+
+    def command(self) -> list[str]:
+        """The command line, with its configuration file written."""
+        binary = binary_of(self.kind)
+        if binary is None:
+            raise ProxyFailed(f"{self.kind} is not there: build or install it first")
+        configuration = self.folder / "configuration"
+        if self.kind == "sluice":
+            configuration.write_text(sluice_text(self.settings))
+            command = [str(binary), "run", "-c", str(configuration)]
+        elif self.kind == "haproxy":
+            configuration.write_text(haproxy_text(self.settings))
+            command = [str(binary), "-db", "-f", str(configuration)]
+        else:
+            configuration.write_text(nginx_text(self.settings, self.folder))
+            command = [str(binary), "-e", "stderr", "-p", str(self.folder), "-c", str(configuration)]
+        if self.core is not None:
+            command = ["taskset", "--cpu-list", str(self.core), *command]
+        return command
+
+    def _start(self) -> None:
+        output = open(self.folder / "output", "wb")
+        log = self.settings.access_log
+        stdout = open(log, "ab") if self.kind == "haproxy" and log is not None else output
+        limit = self.descriptors_max
+
+        def lower_limit() -> None:
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+        with output, stdout:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=output,
+                cwd=self.folder,
+                preexec_fn=lower_limit if limit is not None else None,
+            )
+        if not self.wait:
+            return
+        ports = {int(a.rpartition(":")[2]) for r in self.settings.routes for a in r.listen}
+        try:
+            wait_until(
+                lambda: not self.is_alive or all(procfs.is_listening(port) for port in ports),
+                seconds=10,
+                what=f"{self.kind} to listen",
+            )
+        except TimeoutError as error:
+            self.process.kill()
+            self.process.wait()
+            raise ProxyFailed(f"{error}\n{self.output()}") from None
+        if not self.is_alive:
+            raise ProxyFailed(f"{self.kind} did not start\n{self.output()}")
+
+
+def quoted(text: object) -> str:
+    """A YAML scalar that cannot be taken for anything but this text."""
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Returns as soon as the condition holds; a deadline that passes is a TimeoutError."""
+    deadline = time.monotonic() + seconds
+    pause = 0.0005
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """A port that nothing uses, below those which the kernel gives to outgoing connections."""
+    text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+    ephemeral = int(text.split()[0])
+    candidates = random.SystemRandom()
+    for _ in range(1000):
+        port = candidates.randrange(10_240, ephemeral)
+        if port in _taken:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        _taken.add(port)
+        return port
+    raise OSError("no free port found in 1,000 attempts")
+
+
+def raise_descriptor_limit() -> int:
+    """As many descriptors as the machine's hard limit lets us have; children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
