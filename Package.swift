@@ -31,7 +31,9 @@ let package = Package(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
       linkerSettings: [.linkedLibrary(":libyaml.a")]),
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
-    .target(name: "Control", dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+    .target(
+      name: "Control",
+      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),

@@ -74,7 +74,9 @@ final class LogThread: Sendable {
 func writeAll(_ descriptor: CInt, _ bytes: [UInt8]) -> Errno? {
   var offset = 0
   while offset < bytes.count {
-    let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + offset, $0.count - offset) }
+    let count = bytes.withUnsafeBytes {
+      write(descriptor, $0.baseAddress! + offset, $0.count - offset)
+    }
     if count >= 0 {
       offset += count
       continue

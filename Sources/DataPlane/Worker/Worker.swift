@@ -12,14 +12,14 @@ import Reactor
 
 /// One thread's share of the data plane. Only its own thread may use it, once it runs; `link` alone
 /// is for everybody.
-public final class Worker<K: Kernel>: LoopCore {
-  public let kernel: K
-  public let poller: Poller<K>
-  public var now: Instant
+final class Worker<K: Kernel>: LoopCore {
+  let kernel: K
+  let poller: Poller<K>
+  var now: Instant
   /// What other threads use of this worker.
-  public let link: WorkerLink
+  let link: WorkerLink
   /// What has happened so far.
-  public internal(set) var counters = WorkerCounters()
+  var counters = WorkerCounters()
 
   let settings: WorkerSettings
   let topology: Topology
@@ -51,7 +51,7 @@ public final class Worker<K: Kernel>: LoopCore {
 
   /// A worker that does nothing yet. `report` is called on the worker's thread and must not block.
   /// Throws when the kernel has no descriptors for it.
-  public init(
+  init(
     kernel: K, settings: WorkerSettings, topology: Topology, records: RecordRing?,
     report: @escaping @Sendable (WorkerReport) -> Void
   ) throws(Errno) {
@@ -86,29 +86,29 @@ public final class Worker<K: Kernel>: LoopCore {
 
   /// Starts to accept. `workers` are all workers of the process by number. Throws when the kernel
   /// refuses to watch a listener.
-  public func begin(among workers: [WorkerLink]) throws(Errno) {
+  func begin(among workers: [WorkerLink]) throws(Errno) {
     precondition(workers.indices.contains(settings.number))
     self.workers = workers
     for position in topology.listeners.indices { try startListening(ListenerIndex(position)) }
   }
 
   /// Runs until it is told to stop. Blocks: call it on a thread of its own.
-  public func run() {
+  func run() {
     while !isStopped { turn() }
     retire()
   }
 
   // MARK: The turn
 
-  public func nextDeadline() -> Instant {
+  func nextDeadline() -> Instant {
     queue.isEmpty ? timers.nextDeadline() ?? .distantFuture : now
   }
 
-  public func prepareToSleep() -> Bool {
+  func prepareToSleep() -> Bool {
     link.inbox.prepareToSleep()
   }
 
-  public func receive(_ readiness: Readiness, for token: Token) {
+  func receive(_ readiness: Readiness, for token: Token) {
     switch token.kind {
     case .downstream, .upstream:
       guard let session = findSession(token) else {
@@ -127,7 +127,7 @@ public final class Worker<K: Kernel>: LoopCore {
     }
   }
 
-  public func finishTurn() {
+  func finishTurn() {
     swap(&queue, &queueInTurn)
     for token in queueInTurn {
       // Sessions may have ended since; their tokens then find nobody.

@@ -44,7 +44,8 @@ public struct KernelAddress: @unchecked Sendable {
   }
 
   private static func store(_ path: [UInt8], in storage: inout sockaddr_storage) -> socklen_t {
-    precondition(path.count <= SocketAddress.unixPathBytesMax + 1, "the unix socket name is too long")
+    precondition(
+      path.count <= SocketAddress.unixPathBytesMax + 1, "the unix socket name is too long")
     storage.ss_family = sa_family_t(AF_UNIX)
     let offset = MemoryLayout<sockaddr_un>.offset(of: \.sun_path)!
     withUnsafeMutableBytes(of: &storage) { bytes in

@@ -7,7 +7,8 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// The system calls of Linux.
+/// The system calls of Linux; `Kernel` says what each of them does.
+// swift-format-ignore: AllPublicDeclarationsHaveDocumentation
 public struct LinuxKernel: Kernel, Sendable {
   /// There is one kernel; this is a name for it.
   public init() {}
@@ -90,7 +91,8 @@ public struct LinuxKernel: Kernel, Sendable {
   public func makeSocket(
     for address: KernelAddress, options: StreamOptions
   ) throws(Errno) -> CInt {
-    let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+    let type =
+      CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
       | CInt(SOCK_CLOEXEC.rawValue)
     let descriptor = socket(address.family, type, 0)
     guard descriptor != -1 else { throw Errno(rawValue: errno) }
@@ -211,7 +213,8 @@ func value(of result: CInt) throws(Errno) -> CInt {
 
 /// Ends the program where it meets an error that only a bug of its own can cause.
 func trap(_ call: StaticString, _ code: CInt) -> Never {
-  fatalError("\(call) failed with \(Errno(rawValue: code)): a descriptor or buffer of ours is wrong")
+  fatalError(
+    "\(call) failed with \(Errno(rawValue: code)): a descriptor or buffer of ours is wrong")
 }
 
 /// Sets what `options` asks for on a TCP socket. Refusals are ignored: an option that a kernel does

@@ -72,7 +72,8 @@ public struct ListeningSocket: ~Copyable, Sendable {
     at address: SocketAddress, backlog: Int, options: StreamOptions
   ) throws(Failure) {
     let family = KernelAddress(address).family
-    try self.init(family: family, address: address, isDual: false, backlog: backlog, options: options)
+    try self.init(
+      family: family, address: address, isDual: false, backlog: backlog, options: options)
   }
 
   /// Listens at a port of every address of the machine, IPv6 and IPv4 with one socket; where there
@@ -122,7 +123,8 @@ public struct ListeningSocket: ~Copyable, Sendable {
   private init(
     family: CInt, address: SocketAddress, isDual: Bool, backlog: Int, options: StreamOptions
   ) throws(Failure) {
-    let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+    let type =
+      CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
       | CInt(SOCK_CLOEXEC.rawValue)
     let number = socket(family, type, 0)
     guard number != -1 else {
@@ -190,7 +192,8 @@ private func removeStaleSocket(_ path: String) throws(ListeningSocket.Failure) {
       action: "bind", errno: .fileExists, advice: "\(path) is a file of another kind; remove it")
   }
   let number = socket(
-    AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+    AF_UNIX,
+    CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
       | CInt(SOCK_NONBLOCK.rawValue), 0)
   guard number != -1 else { return }
   let probe = Descriptor(owning: number)

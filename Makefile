@@ -1,0 +1,78 @@
+# Everything a person or CI does here. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CONFIG ?= config.yaml
+SLUICE := .build/release/sluice
+# STRICT=1 makes warnings errors; CI does.
+SWIFTFLAGS := $(if $(STRICT),-Xswiftc -warnings-as-errors)
+RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
+
+.PHONY: help
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: release ## Build and run the proxy with config.yaml (CONFIG=FILE for another)
+	@scripts/install.sh run
+	exec $(SLUICE) run --config $(CONFIG)
+
+.PHONY: build
+build: ## Build for debugging
+	@scripts/install.sh build
+	swift build $(SWIFTFLAGS)
+
+.PHONY: release
+release: ## Build the program that ships: .build/release/sluice
+	@scripts/install.sh build
+	swift build $(SWIFTFLAGS) $(RELEASEFLAGS)
+
+.PHONY: test
+test: ## Run the tests
+	@scripts/install.sh build
+	swift test $(SWIFTFLAGS)
+
+.PHONY: test-thread test-address
+test-thread: ## Run the tests under the thread sanitizer
+	@scripts/install.sh build
+	swift test $(SWIFTFLAGS) --sanitize=thread --scratch-path .build-thread
+test-address: ## Run the tests under the address sanitizer
+	@scripts/install.sh build
+	swift test $(SWIFTFLAGS) --sanitize=address --scratch-path .build-address
+
+.PHONY: lint
+lint: ## Check formatting and style of all sources, scripts and YAML
+	@scripts/install.sh lint
+	scripts/lint.sh
+
+.PHONY: format
+format: ## Format the sources
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+.PHONY: interop
+interop: release ## Real programs through the proxy: redis, PostgreSQL, nginx, iperf3, openssl (QUICK=1)
+	scripts/interop.sh
+
+.PHONY: acceptance
+acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chaos, limits (ONLY="idle reset")
+	@scripts/install.sh acceptance
+	scripts/acceptance/run.py $(ONLY)
+
+.PHONY: bench
+bench: release ## CPU per operation and per GB beside HAProxy and nginx (QUICK=1)
+	@scripts/install.sh bench
+	scripts/bench.py
+
+.PHONY: fuzz
+fuzz: release ## Long walks: mutated configurations, random schedules, chaotic clients (SECONDS_EACH=20)
+	scripts/fuzz.sh
+
+.PHONY: schema
+schema: ## Write deploy/sluice.schema.json and the tables of docs/configuration.md anew
+	UPDATE_GENERATED=1 swift test --filter GeneratedFiles
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf .build .build-* Benchmarks/.build
