@@ -19,7 +19,17 @@ from collections.abc import Iterator
 from harness import Address, Report, check_descriptors, check_no_cpu, mib, settle
 from lab import procfs
 from lab.proxies import Proxy, Route, Settings, free_port
-from traffic import address_of, connect, echo, endpoint, listening, ping_once, process, reset, warm_up
+from traffic import (
+    address_of,
+    connect,
+    echo,
+    endpoint,
+    listening,
+    ping_once,
+    process,
+    reset,
+    warm_up,
+)
 
 SESSIONS = 10_000
 WARM_SESSIONS = 500

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import select
-import signal
 import socket
 import threading
 import time
@@ -151,7 +150,7 @@ def drain_deadline(report: Report, kind: str) -> None:
             client.sendall(b"x")
             endpoint.recv(1)
             start = time.monotonic()
-            proxy.process.send_signal(signal.SIGTERM)
+            proxy.terminate()
             ends = []
             for end in (client, endpoint):
                 outcome = Outcome()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs acceptance subjects against a built proxy: `run.py [--proxy KIND] [NAME...]`, all by default.
+"""Runs acceptance subjects against a built proxy: `run.py [--proxy KIND] [NAME...]`; default: all.
 
 Each subject prints its figures with PASS or FAIL; the last line is `N passed, M failed`.
 """

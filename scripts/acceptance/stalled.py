@@ -62,11 +62,11 @@ def run(report: Report, kind: str) -> None:
     try:
         if core is not None:
             os.sched_setaffinity(0, cores - {core})
-        with endpoint(source) as [tireless], endpoint(source) as [bulk], endpoint(echo) as [echoing]:
+        with endpoint(source) as [endless], endpoint(source) as [bulk], endpoint(echo) as [echoing]:
             listen = {name: ("127.0.0.1", free_port()) for name in ("stalled", "bulk", "echo")}
             routes = [
                 Route(name, [text(listen[name])], [text(to)])
-                for name, to in (("stalled", tireless), ("bulk", bulk), ("echo", echoing))
+                for name, to in (("stalled", endless), ("bulk", bulk), ("echo", echoing))
             ]
             with Proxy(kind, Settings(routes), core=core) as proxy:
                 measure(report, proxy, listen)

@@ -78,7 +78,7 @@ def descriptors(pid: int) -> int:
 
 
 def kernel_socket_bytes() -> tuple[int, int]:
-    """Of the whole machine: bytes in TCP buffers, and in the kernel's slabs (where sockets live)."""
+    """Of the whole machine: bytes in TCP buffers, and in slabs (where sockets live)."""
     buffers = slab = 0
     for line in _read("/proc/net/sockstat").splitlines():
         words = line.split()

@@ -148,6 +148,7 @@ class Proxy:
     wait: bool = True
     folder: Path = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
+    _was_asked_to_end: bool = field(default=False, init=False)
 
     def __enter__(self) -> Proxy:
         # World-readable, because nginx's worker gives up root.
@@ -181,15 +182,20 @@ class Proxy:
         text = (self.folder / "output").read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-20:])
 
+    def terminate(self) -> None:
+        """Asks the proxy to drain and to end."""
+        self._was_asked_to_end = True
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self, failing: bool = False) -> None:
         """Ends the proxy: SIGTERM, and SIGKILL when that is not enough.
 
         Sluice promises to drain and exit with 0; anything else is a failure, unless the check has
         one of its own to report.
         """
-        ended_before = not self.is_alive
-        if not ended_before:
-            self.process.send_signal(signal.SIGTERM)
+        ended_by_itself = not self.is_alive and not self._was_asked_to_end
+        if self.is_alive and not self._was_asked_to_end:
+            self.terminate()
         try:
             code = self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -200,7 +206,7 @@ class Proxy:
             return
         if failing or self.kind != "sluice":
             return
-        if ended_before:
+        if ended_by_itself:
             raise ProxyFailed(f"ended by itself with {code}\n{self.output()}")
         if code != 0:
             raise ProxyFailed(f"exited with {code} on SIGTERM\n{self.output()}")
@@ -219,7 +225,8 @@ class Proxy:
             command = [str(binary), "-db", "-f", str(configuration)]
         else:
             configuration.write_text(nginx_text(self.settings, self.folder))
-            command = [str(binary), "-e", "stderr", "-p", str(self.folder), "-c", str(configuration)]
+            command = [str(binary), "-e", "stderr", "-p", str(self.folder)]
+            command += ["-c", str(configuration)]
         if self.core is not None:
             command = ["taskset", "--cpu-list", str(self.core), *command]
         return command
