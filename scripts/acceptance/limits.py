@@ -92,8 +92,15 @@ def at_max_sessions(report: Report, kind: str, endpoints: list[Address]) -> None
         check_descriptors(report, proxy, descriptors)
 
 
-def out_of_descriptors(report: Report, proxy: Proxy, address: Address, how: str) -> None:
-    """200 clients and 64 descriptors: survives, does not spin, serves everyone in the end."""
+def out_of_descriptors(
+    report: Report, proxy: Proxy, address: Address, how: str, is_planned: bool
+) -> None:
+    """200 clients and 64 descriptors: survives, does not spin, and nobody is left hanging.
+
+    A proxy that knew of the limit at its start has the sessions it can serve, and the others wait
+    for their turn. One that runs into it may have accepted a client for whom no socket to the
+    endpoint is left, and must then end that session.
+    """
     descriptors = warm_up(proxy, address)
     crowd = Crowd(address, MANY_CLIENTS)
     crowd.serve(0.7)
@@ -108,8 +115,11 @@ def out_of_descriptors(report: Report, proxy: Proxy, address: Address, how: str)
         pass  # the next line tells how much it spends
     check_no_cpu(report, "CPU while they wait", proxy)
     total = crowd.serve_all(30)
+    refused_max = 0 if is_planned else MANY_CLIENTS - FEW_DESCRIPTORS // 3
     report.check(
-        "everyone was served in the end", total == MANY_CLIENTS, f"{total} of {MANY_CLIENTS}"
+        "nobody is left hanging in the end",
+        total + crowd.refused == MANY_CLIENTS and crowd.refused <= refused_max,
+        f"{total} of {MANY_CLIENTS} served, {crowd.refused} refused (at most {refused_max})",
     )
     check_descriptors(report, proxy, descriptors)
     report.check("a plain session afterwards", ping_once(address), "echoed")
@@ -121,10 +131,10 @@ def run(report: Report, kind: str) -> None:
         at_max_sessions(report, kind, endpoints)
         proxy, [address] = single_route(kind, endpoints, descriptors_max=FEW_DESCRIPTORS)
         with proxy:
-            out_of_descriptors(report, proxy, address, "from the start")
+            out_of_descriptors(report, proxy, address, "from the start", is_planned=True)
         proxy, [address] = single_route(kind, endpoints)
         with proxy:
             # What the proxy planned with at its start is gone: accept and socket really fail.
             for pid in procfs.process_tree(proxy.pid):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS,) * 2)
-            out_of_descriptors(report, proxy, address, "lowered while it runs")
+            out_of_descriptors(report, proxy, address, "lowered while it runs", is_planned=False)

@@ -11,6 +11,7 @@ import importlib
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -56,8 +57,10 @@ def main() -> int:
         signal.alarm(SUBJECT_SECONDS_MAX)
         try:
             subject.run(report, arguments.proxy)
-        except (proxies.ProxyFailed, OSError) as error:  # a TimeoutError is an OSError
+        except Exception as error:  # whatever it is, the other subjects still run
             report.check(name, False, f"{type(error).__name__}: {error}")
+            if not isinstance(error, (proxies.ProxyFailed, OSError)):
+                traceback.print_exc()
         finally:
             signal.alarm(0)
         report.note(f"{time.monotonic() - start:.1f} s")
