@@ -79,9 +79,8 @@ struct ScalarCodec<Value> {
     } catch {
       var hints: [String] = []
       if !scalar.isExpanded {
-        if let hint = error.hint { hints.append(hint) }
-        let near = diagnostics.didYouMean(scalar.text, among: shape.keywords)
-        if hints.isEmpty { hints += near }
+        hints = diagnostics.didYouMean(scalar.text, among: shape.keywords)
+        if hints.isEmpty, let hint = error.hint { hints.append(hint) }
       }
       hints.append("accepted: \(shape.accepted)")
       diagnostics.error(

@@ -34,7 +34,9 @@ struct Lowering {
 
     var targets: [(RoutePlan, Target)] = []
     for route in file.routes ?? [] {
-      if let target = target(of: route) { targets.append((self.route(route), target)) }
+      // Lowered even without a target: its listeners may collide.
+      let plan = self.route(route)
+      if let target = target(of: route) { targets.append((plan, target)) }
     }
     var indices: [Int?] = []
     for (position, upstream) in (file.upstreams ?? []).enumerated() {

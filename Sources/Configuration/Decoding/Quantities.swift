@@ -145,9 +145,8 @@ func parseSize(_ text: String) throws(Refusal) -> Int {
   }
   guard let unit = name.isEmpty ? ("B", 1) : sizeUnits.first(where: { $0.name == name }) else {
     let wanted = String(name.filter { $0 != " " })
-    let near = sizeUnits.first {
-      $0.name.lowercased() == wanted.lowercased()
-        || $0.name.lowercased() == wanted.lowercased() + "b"
+    let near = sizeUnits.first { unit in
+      ["", "b", "ib"].contains { unit.name.lowercased() == wanted.lowercased() + $0 }
     }
     throw Refusal(
       "has an unknown unit",

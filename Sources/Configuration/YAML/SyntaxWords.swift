@@ -12,8 +12,8 @@ func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
       range: SourceRange(at: problem.mark), message: "a tab character cannot indent in YAML",
       hints: ["use spaces"])
   }
+  if let slip = indicatorSlip(problem, found: found) { return slip }
   if let slip = flowSlip(in: line, at: problem.mark) { return slip }
-  if let failure = indicatorSlip(problem, found: found) { return failure }
   switch problem.words {
   case "mapping values are not allowed in this context":
     return SyntaxFailure(

@@ -15,7 +15,7 @@ struct ListenerState {
 /// What a worker remembers of pauses in accepting.
 struct PauseState {
   /// How long accepting rests before it is tried again, if no session ends before that.
-  static let retryNanoseconds: UInt64 = 100_000_000
+  static let retryNanoseconds: UInt64 = 500_000_000
   /// How long accepting must go on before a pause counts as over. At a bound it pauses and resumes
   /// with every session that ends; that is said once, not every time.
   static let calmNanoseconds: UInt64 = 10_000_000_000

@@ -135,7 +135,7 @@ extension Worker {
 
   /// The source of `way` has failed. Returns whether the session is still being relayed: then the
   /// rest of what that side had sent is to be pumped.
-  private func sideFailed(
+  func sideFailed(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way, _ errno: Errno
   ) -> Bool {
     if way == .download, retry(index, session, errno) { return false }
@@ -171,7 +171,9 @@ extension Worker {
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno
   ) -> Bool {
     let failure = SessionError(connecting: errno)
-    guard failure.reason == .reset, session.pointee.isUntouchedByUpstream else { return false }
+    guard failure.reason == .reset, session.pointee.isUntouchedByUpstream,
+      kernel.receiveQueueBytes(session.pointee.upstream.socket.rawValue) == 0
+    else { return false }
     let upstream = upstream(of: session.pointee)
     let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
     guard now < deadline else { return false }

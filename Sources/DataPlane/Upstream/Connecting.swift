@@ -92,11 +92,21 @@ extension Worker {
       return resetSession(token.index, session)
     }
     session.pointee.upstream.note(readiness)
-    if !readiness.isDisjoint(with: [.error, .hangUp]) {
-      let errno = kernel.takeError(session.pointee.upstream.socket.rawValue) ?? .connectionReset
+    if readiness.isDisjoint(with: [.error, .hangUp]) {
+      if readiness.contains(.writable) { connected(token.index, session) }
+      return
+    }
+    let descriptor = session.pointee.upstream.socket.rawValue
+    guard let errno = kernel.takeError(descriptor) else {
+      // Accepted, and closed in order since.
+      return connected(token.index, session)
+    }
+    guard kernel.receiveQueueBytes(descriptor) > 0 else {
       return attemptFailed(token.index, session, errno)
     }
-    if readiness.contains(.writable) { connected(token.index, session) }
+    // Accepted, and reset since, but not before it had said something.
+    establish(token.index, session)
+    if sideFailed(token.index, session, .download, errno) { relayBytes(token.index, session) }
   }
 
   /// Gives the current attempt up and goes on to the next endpoint.
@@ -107,13 +117,17 @@ extension Worker {
   }
 
   private func connected(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    establish(index, session)
+    relayBytes(index, session)
+  }
+
+  private func establish(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     session.pointee.state = .relaying
     session.pointee.upstream.flags.insert(.writable)
     session.pointee.connectNanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
     session.pointee.lastMovedAt = now
     if topology.routes[session.pointee.route.position].access.start { record(session, .start) }
     armTimer(index, session)
-    relayBytes(index, session)
   }
 
   private func connectFailed(

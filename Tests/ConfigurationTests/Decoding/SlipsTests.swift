@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slips that people make, and that the answer names what was probably meant. Each row: what
+// the file says after `listen:` (or as a setting), and a part of the report.
+
+import Testing
+
+@testable import Configuration
+
+@Suite struct SlipsTests {
+  @Test(arguments: [
+    ("[::]:80", "write \"[::]:80\""), ("[:80, :81]", "write \":80\""),
+    ("[[::1]:80]", "write \"[::1]:80\""), ("[127.0.0.1:80, [::1]:80]", "write \"[::1]:80\""),
+    ("[${HOST}:80]", "write \"${HOST}:80\""), ("*:80", "write `:PORT`"),
+    ("\"*:80\"", "write `:80`"), ("80", "write `:80`"), ("localhost:80", "needs an IP address"),
+    ("10.0.0.1", "has no port"), (":99999", "a port that is not from 0 to 65535"),
+    (":080", "leading zero"), ("\"::1:80\"", "write an IPv6 address like `[::1]:80`"),
+    ("http://10.0.0.1:80", "is a URL"), ("10.0.0.256:80", "is no IPv4 address"),
+    ("\"[::g]:80\"", "is no IPv6 address"), ("\"[::1%eth0]:80\"", "number of an interface"),
+    ("unix:relative", "has no absolute path"), ("fd:x", "is no descriptor"),
+    ("fd:0", "is a standard stream"), ("builtin:echo", "is an endpoint"),
+    ("", "a value is missing here"), ("{a: b}", "expected a single value or a list"),
+    ("[]", "at least one item is needed"), ("\"\"", "is empty"), ("@x", "put the value in quotes"),
+  ])
+  func inListen(_ value: String, _ expected: String) {
+    let text = report(listenFile(value), ["HOST": "h"])
+    #expect(text.contains(expected), "\(text)")
+    #expect(text.hasPrefix("config.yaml:3:"), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("idle: 30", "write `30s`"), ("idle: 5 s", "write `5s`"), ("idle: 1d", "a day is `24h`"),
+    ("idle: 1.5s", "write `1500ms`"), ("idle: 30m1h", "the larger unit comes first"),
+    ("idle: 5sec", "write `5s`"), ("idle: -5s", "never negative"), ("idle: 05s", "leading zero"),
+    ("idle: 99999999999999999999s", "is too long"), ("idle: 9999999h", "is too long"),
+    ("idle: 0s", "is too short"), ("idle: of", "did you mean `off`?"), ("idle:", "is missing"),
+    ("linger: off", "accepted: a duration from `0s` to `1m`"),
+    ("max_sessions: 012", "write 12"), ("max_sessions: \"5\"", "remove the quotes"),
+    ("max_sessions: 0", "is too small"), ("max_sessions: 1_000", "is no whole number"),
+    ("max_sessions: 99999999999999999999", "is too large"), ("max_sessions: -1", "too small"),
+    ("tcp: {no_delay: yes}", "write `true`"), ("tcp: {no_delay: off}", "write `false`"),
+    ("tcp: {keepalive: true}", "is no duration"), ("idel: 5s", "did you mean `idle`?"),
+    ("half-close: 5s", "did you mean `half_close`?"), ("check: {}", "has no health checks"),
+    ("tcp: {<<: 5}", "`<<` merges a mapping"), ("log: {access: [star]}", "did you mean `start`?"),
+    ("log: {access: end}", "accepted: `off`"), ("idle: !!int 5", "the tag `!!int`"),
+    ("idle: *x", "has no anchor before it"), ("? [a]\n    : b", "a key must be text"),
+    ("idle: 5s\n    idle: 6s", "stands here a second time"), ("idle: 5s\n\tx: 1", "use spaces"),
+    ("idle: a: b", "a second `: ` cannot stand here"), ("idle: \"5s", "is never closed"),
+    ("backlog\n    idle: 5s", "a `:` is missing"), ("idle: $HOME", "write `${HOME}`"),
+    ("idle: ${HOME", "a `${` without its `}`"), ("idle: ${NOPE}", "`NOPE` is not set"),
+    ("idle: ${1}", "is no expansion"), ("tcp: {keepalive: ${A}}", "write \"${A}\""),
+    ("tcp: {keepalive: ${A}s, no_delay: true}", "write \"${A}s\""),
+  ])
+  func inSettings(_ settings: String, _ expected: String) {
+    let text = report(routeFile(settings))
+    #expect(text.contains(expected), "\(text)")
+    #expect(text.contains(": error: "), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("5", "is a number for YAML"), ("db:x", "no port number"), ("\"db:0\"", "from 1 to 65535"),
+    (":80", "has no host"), ("builtin:ecko", "did you mean `builtin:echo`?"),
+    ("fd:3", "not an endpoint"), ("a b", "neither the name"), ("1.2.3:80", "neither an IPv4"),
+    ("[\"a..b:1\"]", "no valid host name"), ("[{adress: \"h:1\"}]", "did you mean `address`?"),
+    ("[{address: \"h:1\", weight: 300}]", "is too large"), ("[{}]", "`address` is missing"),
+    ("\"unix:/\"", "has no path"), ("true", "put it in quotes"),
+  ])
+  func inTo(_ value: String, _ expected: String) {
+    let text = report("routes:\n  r:\n    listen: \":1\"\n    to: \(value)\n")
+    #expect(text.contains(expected), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("relay: {buffer: 1KiB}", "is too small"), ("relay: {buffer: 64K}", "write `64KiB`"),
+    ("relay: {buffer: 64kib}", "write `64KiB`"), ("relay: {buffer: 64 KiB}", "write `64KiB`"),
+    ("relay: {buffer: 99999999999999999999GiB}", "is too large"), ("workers: 0", "too small"),
+    ("workers: aut", "did you mean `auto`?"), ("spin: 11ms", "is too long"),
+    ("log: {access: stdot}", "did you mean `stdout`?"), ("log: {access: a/}", "is a directory"),
+    ("log: {level: warn}", "did you mean `warning`?"), ("upstreams: []", "expected a mapping"),
+    ("upstreams: {u: {endpoints: [\"h:1\"], balance: maglev}}", "this version has"),
+    ("upstreams: {u: {endpoints: [\"h:1\"], resolve: 3s}}", "looks host names up once"),
+    ("upstreams: {u: {endpoints: [\"h:1\"], source: \"10.0.0.1:5\"}}", "no port"),
+    ("upstreams: {\"a b\": {endpoints: [\"h:1\"]}}", "`a b` is no name"),
+    ("rotes: {}", "did you mean `routes`?"), ("log:", "a value is missing here"),
+  ])
+  func atTheTop(_ line: String, _ expected: String) {
+    let text = report("routes: {r: {listen: \":1\", to: \"h:1\"}}\n\(line)\n")
+    #expect(text.contains(expected), "\(text)")
+    #expect(text.hasPrefix("config.yaml:2:"), "\(text)")
+  }
+}
