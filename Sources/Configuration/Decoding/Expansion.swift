@@ -110,7 +110,8 @@ private func value(
   let isWellFormed = rest.isEmpty || rest.starts(with: ":-".utf8)
   guard let first = nameBytes.first, !isDigit(first), isWellFormed else {
     throw ExpansionFailure(
-      message: "\(quoted("${" + String(decoding: expression, as: UTF8.self) + "}")) is no expansion",
+      message:
+        "\(quoted("${" + String(decoding: expression, as: UTF8.self) + "}")) is no expansion",
       hints: ["write `${NAME}` or `${NAME:-default}`"])
   }
   let set = environment(name)

@@ -34,7 +34,9 @@ extension Codec<FileDraft> {
         field("log", \.log, .log, "The operational log and the access log."),
         field("shutdown", \.shutdown, .shutdown, "What happens between SIGTERM and the exit."),
         field("relay", \.relay, .relay, "The bounds of moving bytes. Rarely worth a change."),
-        field("defaults", \.defaults, .defaults, "What counts for routes and upstreams that are "
+        field(
+          "defaults", \.defaults, .defaults,
+          "What counts for routes and upstreams that are "
             + "silent about it."),
         field(
           "routes", \.routes, .named(.route, countMin: 1), isRequired: true,
@@ -48,7 +50,8 @@ extension Codec<FileDraft> {
 
 extension ScalarCodec<WorkerCount> {
   fileprivate static var workers: ScalarCodec {
-    ScalarCodec<Int>.integer(1...1024).or("auto").map({ $0.map(WorkerCount.count) ?? .auto }) { count in
+    ScalarCodec<Int>.integer(1...1024).or("auto").map({ $0.map(WorkerCount.count) ?? .auto }) {
+      count in
       if case .count(let number) = count { number } else { nil }
     }
   }
@@ -56,7 +59,8 @@ extension ScalarCodec<WorkerCount> {
 
 extension ScalarCodec<SessionsMax> {
   fileprivate static var sessionsMax: ScalarCodec {
-    ScalarCodec<Int>.integer(1...10_000_000).or("auto").map({ $0.map(SessionsMax.count) ?? .auto }) { limit in
+    ScalarCodec<Int>.integer(1...10_000_000).or("auto").map({ $0.map(SessionsMax.count) ?? .auto })
+    { limit in
       if case .count(let number) = limit { number } else { nil }
     }
   }
@@ -64,7 +68,9 @@ extension ScalarCodec<SessionsMax> {
 
 extension ScalarCodec<RelayPlan.PipesMax> {
   fileprivate static var pipes: ScalarCodec {
-    ScalarCodec<Int>.integer(0...100_000).or("auto").map({ $0.map(RelayPlan.PipesMax.count) ?? .auto }) { limit in
+    ScalarCodec<Int>.integer(0...100_000).or("auto").map({
+      $0.map(RelayPlan.PipesMax.count) ?? .auto
+    }) { limit in
       if case .count(let number) = limit { number } else { nil }
     }
   }
@@ -108,7 +114,8 @@ extension Codec<LogDraft> {
       fields: [
         field(
           "level", \.level,
-          .choice(["debug": .debug, "info": .info, "warning": .warning, "error": .error],
+          .choice(
+            ["debug": .debug, "info": .info, "warning": .warning, "error": .error],
             notes: ["warn": "did you mean `warning`?"]),
           standard: logStandard.level, "The least severe level that is logged."),
         field(
@@ -134,7 +141,8 @@ extension Codec<ShutdownDraft> {
           "delay", \.delay, .duration(.zero...(.seconds(3600))), standard: shutdownStandard.delay,
           "How long accepting goes on after the signal."),
         field(
-          "drain", \.drain, ScalarCodec.duration(.zero...(.seconds(7 * 86400))).or("off", "for ever"),
+          "drain", \.drain,
+          ScalarCodec.duration(.zero...(.seconds(7 * 86400))).or("off", "for ever"),
           standard: shutdownStandard.drain,
           "How long sessions may then take to end by themselves, before they are reset."),
       ])

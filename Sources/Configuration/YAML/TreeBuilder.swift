@@ -133,7 +133,8 @@ struct TreeBuilder: ~Copyable {
       let event = try next()
       if case .sequenceEnd = event.kind {
         var node = Node(
-          content: .sequence(items), range: SourceRange(start: start.range.start, end: event.range.end))
+          content: .sequence(items),
+          range: SourceRange(start: start.range.start, end: event.range.end))
         node.weight = items.reduce(1) { $0 + $1.weight }
         node.depth = 1 + (items.map(\.depth).max() ?? 0)
         return node
@@ -151,7 +152,8 @@ struct TreeBuilder: ~Copyable {
       if case .mappingEnd = event.kind {
         merge(merges, into: &entries, seen: seen)
         var node = Node(
-          content: .mapping(entries), range: SourceRange(start: start.range.start, end: event.range.end))
+          content: .mapping(entries),
+          range: SourceRange(start: start.range.start, end: event.range.end))
         node.weight = entries.reduce(1) { $0 + $1.value.weight + 1 }
         node.depth = 1 + (entries.map(\.value.depth).max() ?? 0)
         return node
