@@ -14,6 +14,19 @@ import Testing
     expectGenerated(path, text[..<head] + "\n" + referenceMarkdown() + "\n" + text[tail...])
   }
 
+  @Test func theExamplesInTheDocumentationDecode() {
+    var count = 0
+    var rest = repositoryFile("docs/configuration.md")[...]
+    while let start = rest.range(of: "```yaml\n")?.upperBound,
+      let end = rest[start...].range(of: "```")
+    {
+      #expect(report(String(rest[start..<end.lowerBound])) == "")
+      rest = rest[end.upperBound...]
+      count += 1
+    }
+    #expect(count == 2)
+  }
+
   @Test func everyLinkLeadsToASection() {
     let text = referenceMarkdown()
     let anchors = text.split(separator: "\n").filter { $0.hasPrefix("### ") }.map { line in
