@@ -36,7 +36,10 @@ extension ScalarCodec where Value == EndpointAddress {
         "(?!(unix|fd|builtin):)[A-Za-z0-9_][A-Za-z0-9_.-]*:\(positivePort)",
         "\(ipv6):\(positivePort)", unixSocket, "builtin:(echo|discard|chargen)",
       ],
-      examples: ["10.0.0.1:6379", "db.internal:5432", "[2001:db8::1]:80", "builtin:echo"],
+      examples: [
+        "10.0.0.1:6379", "db.internal:5432", "[2001:db8::1]:80", "unix:/run/app.sock",
+        "unix:@app", "builtin:echo", "builtin:discard", "builtin:chargen",
+      ],
       encode: \.description, parse: parseEndpointAddress)
   }
 }
@@ -191,7 +194,7 @@ private func splitPort(
   _ text: String, leastPort: Int
 ) throws(Refusal) -> (host: String, port: UInt16) {
   let bytes = Array(text.utf8)
-  if text.contains("://") {
+  if firstIndex(of: "://", in: bytes) != nil {
     throw Refusal("is a URL", hint: "write host and port only")
   }
   let bracket = bytes.lastIndex(of: UInt8(ascii: "]"))

@@ -45,7 +45,7 @@ extension Codec<RouteSettings> {
   /// `defaults.route`.
   static var routeSettings: Codec {
     .object(
-      "defaults.route", "What counts for every route that is silent about it.", RouteSettings(),
+      "route defaults", "What counts for every route that is silent about it.", RouteSettings(),
       notes: ["listen": "it belongs to a route", "to": "it belongs to a route"],
       fields: routeFields)
   }

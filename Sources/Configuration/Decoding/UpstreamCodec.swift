@@ -31,7 +31,7 @@ extension Codec<UpstreamSettings> {
   /// `defaults.upstream`.
   static var upstreamSettings: Codec {
     .object(
-      "defaults.upstream", "What counts for every upstream that is silent about it.",
+      "upstream defaults", "What counts for every upstream that is silent about it.",
       UpstreamSettings(), notes: settingNotes, fields: upstreamFields)
   }
 }

@@ -7,7 +7,7 @@
 func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
   let line = lines.indices.contains(problem.mark.line - 1) ? lines[problem.mark.line - 1] : ""
   let found = line.unicodeScalars.dropFirst(problem.mark.column - 1).first
-  if problem.words.contains("tab character") || found == "\t" {
+  if problem.words.hasPrefix("found a tab character") || found == "\t" {
     return SyntaxFailure(
       range: SourceRange(at: problem.mark), message: "a tab character cannot indent in YAML",
       hints: ["use spaces"])
@@ -132,7 +132,8 @@ private func isInFlow(_ line: [UInt8], before index: Int) -> Bool {
   return level > 0
 }
 
-private func firstIndex(of pattern: String, in line: [UInt8]) -> Int? {
+/// Where ASCII text first stands in a line.
+func firstIndex(of pattern: String, in line: [UInt8]) -> Int? {
   let wanted = Array(pattern.utf8)
   guard line.count >= wanted.count else { return nil }
   return (0...(line.count - wanted.count)).first { line[$0...].starts(with: wanted) }

@@ -45,7 +45,8 @@ import Testing
     ]
     let secrets = [
       "hunter2", "hunter2:99999", "[hunter2]:80", "unix:hunter2", "builtin:hunter2", "fd:hunter2",
-      "hunter2:80", "5hunter2", "5 hunter2", "http://hunter2", "nhunter2.", "-hunter2 x", "*:hunter2",
+      "hunter2:80", "5hunter2", "5 hunter2", "http://hunter2", "nhunter2.", "-hunter2 x",
+      "*:hunter2",
     ]
     for place in places {
       for secret in secrets {

@@ -37,8 +37,11 @@ import Testing
     let excerpt = LineExcerpt(line, column: column, length: 5)
     #expect(excerpt.text.unicodeScalars.count <= LineExcerpt.cellsMax + 2)
     let text = Array(excerpt.text)
-    #expect(excerpt.carets.firstIndex(of: "^").map { excerpt.carets.distance(
-      from: excerpt.carets.startIndex, to: $0) } == text.firstIndex(of: "X"))
+    #expect(
+      excerpt.carets.firstIndex(of: "^").map {
+        excerpt.carets.distance(
+          from: excerpt.carets.startIndex, to: $0)
+      } == text.firstIndex(of: "X"))
   }
 
   @Test func controlCharactersOfTheFileDoNotReachTheTerminal() {

@@ -57,7 +57,8 @@ import Testing
   }
 
   @Test func duplicateKeysShowTheFirst() {
-    let found = first("x-a:\n  b: 1\n  c: 2\n  \"b\": 3\nroutes: {r: {listen: \":1\", to: \"h:1\"}}")
+    let found = first(
+      "x-a:\n  b: 1\n  c: 2\n  \"b\": 3\nroutes: {r: {listen: \":1\", to: \"h:1\"}}")
     #expect(found?.message == "the key `b` stands here a second time")
     #expect(found?.hints == ["the first is in line 2"])
     #expect(found?.line == 4)

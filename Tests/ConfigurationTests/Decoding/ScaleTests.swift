@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Large files, full of what costs most: twice the file may cost little more than twice the time, or a
+// quadratic step hides somewhere.
+
+import Testing
+
+@testable import Configuration
+
+@Suite struct ScaleTests {
+  /// Repeats a line, with its number in it, up to some size.
+  private func elapsed(_ bytes: Int, _ head: String, _ line: (Int) -> String) -> Duration {
+    var text = head
+    var number = 0
+    while text.utf8.count < bytes {
+      text += line(number)
+      number += 1
+    }
+    return ContinuousClock().measure { _ = decode(text) }
+  }
+
+  @Test func fourTimesTheFileCostsLittleMoreThanFourTimesTheTime() {
+    let worst: [(head: String, line: (Int) -> String)] = [
+      ("routes:\n", { " r\($0): {listen: \":1\", to: nope}\n" }),
+      ("routes:\n", { " r\($0): {listen: \"unix:/\($0)\", to: u, a: 1}\n" }),
+      ("x: &a [1]\ny: [", { _ in "*a, " }),
+      ("x: \"", { _ in "a b ${" }),
+      ("x: ", { _ in "[::]:80 ${" }),
+    ]
+    for (head, line) in worst {
+      let small = elapsed(64 << 10, head, line)
+      let large = elapsed(256 << 10, head, line)
+      // Sixteen times would be quadratic; the rest is room for a busy machine.
+      #expect(large < small * 11 + .milliseconds(200), "\(head): \(small), \(large)")
+    }
+  }
+}
