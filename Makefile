@@ -60,6 +60,10 @@ acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chao
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
 
+.PHONY: check-schema
+check-schema: ## The JSON Schema and the decoder agree on generated documents
+	scripts/check-schema.sh
+
 .PHONY: bench
 bench: release ## CPU per operation and per GB beside HAProxy and nginx (QUICK=1)
 	@scripts/install.sh bench
@@ -71,7 +75,7 @@ fuzz: release ## Long walks: mutated configurations, random schedules, chaotic c
 
 .PHONY: schema
 schema: ## Write deploy/sluice.schema.json and the tables of docs/configuration.md anew
-	UPDATE_GENERATED=1 swift test --filter GeneratedFiles
+	UPDATE_GENERATED=1 swift test --filter ConfigurationTests
 
 .PHONY: clean
 clean: ## Remove everything that was built

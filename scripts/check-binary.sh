@@ -8,6 +8,7 @@ binary=${1:?usage: check-binary.sh BINARY}
 bytes_max=$((20 * 1000 * 1000))
 
 # Mangled names begin with the module: 10Foundation is full Foundation, 20FoundationEssentials not.
+# shellcheck disable=SC2016  # the dollar is part of the names
 if nm --defined-only "$binary" | grep --extended-regexp --max-count=3 '\$s10Foundation[0-9A-Z]'; then
   echo "check-binary: full Foundation is linked" >&2
   exit 1

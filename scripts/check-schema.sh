@@ -1,15 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Proves that deploy/sluice.schema.json and the decoder agree, on generated documents. Needs
-# python3 with venv (Debian: python3-venv, installed if this is root) and the network, once.
+# the network, once.
 set -eu
 cd "$(dirname "$0")/.."
 
 venv=.build-venv
 if ! [ -x "$venv/bin/python3" ] || ! "$venv/bin/python3" -c 'import jsonschema' 2>/dev/null; then
-  if ! python3 -c 'import ensurepip' 2>/dev/null && [ "$(id --user)" = 0 ]; then
-    apt-get install --yes --no-install-recommends python3-venv
-  fi
+  scripts/install.sh schema
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check 'jsonschema==4.26.0'
 fi

@@ -16,8 +16,9 @@ packages_for() {
     bench) echo python3 haproxy nginx libnginx-mod-stream ;;
     acceptance) echo python3 binutils ;;
     run) echo netcat-openbsd ;;
+    schema) echo python3 python3-venv ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance run)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance run schema)" >&2
       return 64
       ;;
   esac
@@ -52,7 +53,7 @@ refuse_daemons() {
 }
 
 if [ "$#" -eq 0 ]; then
-  echo "usage: scripts/install.sh PURPOSE... (build lint interop bench acceptance run)" >&2
+  echo "usage: scripts/install.sh PURPOSE... (build lint interop bench acceptance run schema)" >&2
   exit 64
 fi
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Style of everything that is written by hand. Says all that is wrong before it fails.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 failures=0
 
@@ -42,7 +42,7 @@ absent "no full Foundation and no Dispatch in what ships" \
   '^[[:space:]]*(@_exported )?import (Foundation|FoundationNetworking|Dispatch)$' Sources
 absent "no task or sleep that leaves our own threads (Task {, Task.detached, Task.sleep)" \
   'Task(\.detached)? ?\{|Task\.sleep' Sources
-absent "no loose ends" 'TODO|FIXME|XXX' Sources Tests scripts
+absent "no loose ends" 'TODO|FIXME' Sources Tests scripts ':!scripts/lint.sh'
 absent "no forced try" 'try!' Sources Tests
 absent "names say what a thing does" \
   '(class|struct|enum|protocol|actor) [A-Za-z]*(Manager|Helper|Util|Context)\b' Sources

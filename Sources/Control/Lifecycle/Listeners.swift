@@ -22,9 +22,16 @@ final class Listeners {
     }
   }
 
+  /// The descriptors that a service manager handed over and no route listens at.
+  let unused: [Int32]
+
   /// Opens all listeners of a plan. Throws everything that fails, not only the first.
-  init(_ plan: ProxyPlan) throws(StartFailure) {
+  init(_ plan: ProxyPlan, activation: SocketActivation) throws(StartFailure) {
     var reasons: [String] = []
+    let inherited = plan.routes.flatMap(\.listen).compactMap { address in
+      if case .inherited(let descriptor) = address { descriptor } else { nil }
+    }
+    unused = activation.descriptors.filter { !inherited.contains($0) }
     for (position, route) in plan.routes.enumerated() {
       for address in route.listen {
         do throws(ListeningSocket.Failure) {

@@ -78,7 +78,7 @@ public final class Proxy {
     }
     let bell = bell.rawValue
     reports = Inbox(messagesMax: 1 << 16) { LinuxKernel().ring(bell) }
-    listeners = try Listeners(plan)
+    listeners = try Listeners(plan, activation: .current())
     let services = plan.builtinServices
     do throws(ListeningSocket.Failure) {
       builtins =
@@ -265,6 +265,11 @@ public final class Proxy {
       logger.info(
         "listening",
         metadata: ["at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)"])
+    }
+    for descriptor in listeners.unused {
+      logger.warning(
+        "a socket was handed over, and no route listens at it",
+        metadata: ["write": "listen: \"fd:\(descriptor)\""])
     }
     if let refused = budget.refusedSessionsMax {
       logger.warning(
