@@ -39,6 +39,7 @@ let package = Package(
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
+    .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
   ],
   swiftLanguageModes: [.v6]
 )
