@@ -27,6 +27,7 @@ _Static_assert(CLINUX_EPOLLIN == EPOLLIN && CLINUX_EPOLLOUT == EPOLLOUT &&
 
 const int clinux_so_bind_address_no_port = IP_BIND_ADDRESS_NO_PORT;
 const int clinux_tcp_user_timeout = TCP_USER_TIMEOUT;
+const int clinux_tcp_notsent_lowat = TCP_NOTSENT_LOWAT;
 const int clinux_tcp_keepidle = TCP_KEEPIDLE;
 const int clinux_tcp_keepintvl = TCP_KEEPINTVL;
 const int clinux_tcp_keepcnt = TCP_KEEPCNT;

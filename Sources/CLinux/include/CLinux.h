@@ -55,6 +55,7 @@ int clinux_block_signals(const int *signals, int count);
 
 extern const int clinux_so_bind_address_no_port;
 extern const int clinux_tcp_user_timeout;
+extern const int clinux_tcp_notsent_lowat;
 extern const int clinux_tcp_keepidle;
 extern const int clinux_tcp_keepintvl;
 extern const int clinux_tcp_keepcnt;

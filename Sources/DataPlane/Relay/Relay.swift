@@ -169,10 +169,12 @@ struct Relay<K: Kernel>: ~Copyable {
       return nil
     }
     let pipe = pipes[index]
+    // Not bounded by the pipe's size: that counts slots of a page each, and what comes from a socket
+    // often fills more than a page per slot.
     let result = kernel.splice(
-      from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: min(pipe.bytes, budget))
+      from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: budget)
     if case .moved(let count) = result {
-      assert(count <= min(pipe.bytes, budget))
+      assert(count <= budget)
       budget -= count
       direction.pipe = index
       direction.keptBytes = UInt32(count)

@@ -156,7 +156,8 @@ extension StreamOptions {
     }
     self.init(
       noDelay: plan.noDelay, keepaliveSeconds: whole(plan.keepalive, in: 1_000_000_000),
-      userTimeoutMilliseconds: whole(plan.userTimeout, in: 1_000_000))
+      userTimeoutMilliseconds: whole(plan.userTimeout, in: 1_000_000),
+      unsentBytesMax: UInt32(clamping: plan.unsentBytesMax ?? 0))
   }
 }
 

@@ -236,4 +236,8 @@ func setStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
     let milliseconds = CInt(clamping: options.userTimeoutMilliseconds)
     _ = clinux_set_option(descriptor, tcp, clinux_tcp_user_timeout, milliseconds)
   }
+  if options.unsentBytesMax > 0 {
+    let bytes = CInt(clamping: options.unsentBytesMax)
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_notsent_lowat, bytes)
+  }
 }
