@@ -70,6 +70,11 @@ struct Side: ~Copyable {
     self.generation = generation
   }
 
+  /// Whether an event of `generation` is about this connection, and it is still open.
+  func answers(to generation: UInt32) -> Bool {
+    socket.isOpen && self.generation == generation
+  }
+
   /// Remembers what epoll reports. A report says what is true at that moment, and only changes are
   /// reported, so flags are added here and taken away by the calls that find them exhausted.
   mutating func note(_ readiness: Readiness) {

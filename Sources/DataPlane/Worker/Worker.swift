@@ -196,10 +196,15 @@ public final class Worker<K: Kernel>: LoopCore {
   /// The session that a token was made for, `nil` if that registration is gone.
   private func findSession(_ token: Token) -> UnsafeMutablePointer<Session>? {
     guard let session = sessions.find(token.index) else { return nil }
-    let generation =
-      token.kind == .downstream
-      ? session.pointee.downstream.generation : session.pointee.upstream.generation
-    return generation == token.generation ? session : nil
+    // A side that is closed while its session goes on has no events any more: the one that reports
+    // its failure may come in the same batch, after the failure was found by reading or writing.
+    let isCurrent =
+      switch token.kind {
+      case .downstream: session.pointee.downstream.answers(to: token.generation)
+      case .upstream: session.pointee.upstream.answers(to: token.generation)
+      case .listener, .bell: false
+      }
+    return isCurrent ? session : nil
   }
 }
 
