@@ -62,9 +62,16 @@ extension Worker {
   func relayBytes(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     assert(session.pointee.state == .relaying)
     let before = session.pointee.upload.bytes &+ session.pointee.download.bytes
+    let wasHalfClosed = session.pointee.isHalfClosed
     guard pump(index, session, .upload), pump(index, session, .download) else { return }
     if session.pointee.upload.bytes &+ session.pointee.download.bytes != before {
       session.pointee.lastMovedAt = now
+    }
+    if session.pointee.isHalfClosed, !wasHalfClosed {
+      // The end of a stream is something that moves, too: from now on the half-close timeout counts,
+      // however long the session was still before.
+      session.pointee.lastMovedAt = now
+      armTimer(index, session)
     }
     noteFinished(index, session)
   }
@@ -118,8 +125,6 @@ extension Worker {
     guard isUploadOver || isDownloadOver else { return }
     if session.pointee.firstToFinish == nil {
       session.pointee.firstToFinish = isUploadOver ? .downstream : .upstream
-      // From now on the half-close timeout counts.
-      armTimer(index, session)
     }
     guard isUploadOver, isDownloadOver else { return }
     let first = session.pointee.firstToFinish ?? .downstream
@@ -154,6 +159,8 @@ extension Worker {
     }
     switch rest {
     case .open, .ended:
+      // What is left to deliver has the half-close timeout to be taken.
+      session.pointee.lastMovedAt = now
       armTimer(index, session)
       return true
     case .finished:

@@ -105,7 +105,7 @@ struct Session: ~Copyable {
   let acceptedAt: Instant
   /// When the current attempt to connect, or the current flush, began.
   var stepStartedAt: Instant
-  /// When a byte last moved in either direction.
+  /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant
   /// From the first attempt to the connection, in nanoseconds; `.max` while there is none.
   var connectNanoseconds: UInt64 = .max
