@@ -182,6 +182,12 @@ extension Worker {
     let upstream = upstream(of: session.pointee)
     let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
     guard now < deadline else { return false }
+    // It may have said something before it broke, which is then the client's to know.
+    session.pointee.upstream.flags.formUnion([.failed, .readable])
+    let rest = relay.pump(
+      &session.pointee.download, from: &session.pointee.upstream, to: &session.pointee.downstream)
+    guard rest == .exhausted, session.pointee.download.bytes == 0 else { return false }
+    session.pointee.download.stage = .open
     // An end that was passed on to nobody is passed on anew.
     if session.pointee.upload.stage == .finished {
       session.pointee.upload.stage = .ended
