@@ -118,8 +118,8 @@ struct Session: ~Copyable {
   var endpoint: EndpointIndex?
   /// Whether that endpoint's session count includes this session.
   var isCountedAtEndpoint = false
-  /// How many periodic records have been written.
-  var recordsWritten: UInt32 = 0
+  /// How many moments of periodic records have passed.
+  var recordMomentsPassed: UInt32 = 0
   var attempts: UInt8 = 0
   var state: State = .connecting
   /// Whether the session waits in the worker's queue for its next turn.
