@@ -150,6 +150,8 @@ public final class Worker<K: Kernel>: LoopCore {
     switch message {
     case .adopt(let descriptor, let client, let listener):
       counters[.received] += 1
+      // A worker that still accepts may hand over to one that was done: it will be done again.
+      hasReportedFinish = false
       startSession(descriptor, client, listener)
     case .stopAccepting:
       stopAccepting()
@@ -178,9 +180,11 @@ public final class Worker<K: Kernel>: LoopCore {
     assert(relay.keptBytes == 0)
   }
 
-  /// Says once that there is nothing left to do, when accepting is over and no session is left.
+  /// Says that there is nothing left to do, when accepting is over and no session is left.
   func reportIfFinished() {
-    guard !isAccepting, sessions.count == 0, !hasReportedFinish else { return }
+    // The load counts connections, too, that are on their way from another worker.
+    guard !isAccepting, link.load.value == 0, !hasReportedFinish else { return }
+    assert(sessions.count == 0)
     hasReportedFinish = true
     report(.finished)
   }
