@@ -34,8 +34,13 @@ extension Worker {
       }
       relayBytes(token.index, session)
     case .flushing:
-      // The side that is left can only fail; then it needs no reset.
-      if !readiness.isDisjoint(with: [.error, .hangUp]) { resetSession(token.index, session) }
+      // A side that has failed needs no more patience. A hang-up alone may only say that both ends
+      // have finished, and the last bytes are still under way.
+      if readiness.contains(.error) {
+        resetSession(token.index, session)
+      } else if readiness.contains(.hangUp) {
+        continueFlush(token.index, session)
+      }
     }
   }
 
