@@ -37,6 +37,9 @@ let package = Package(
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
+    .testTarget(
+      name: "DataPlaneTests",
+      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
 )
