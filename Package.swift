@@ -37,6 +37,8 @@ let package = Package(
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
+    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
       name: "DataPlaneTests",
       dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
