@@ -40,6 +40,12 @@ let package = Package(
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
+    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(
+      name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
+    .testTarget(
+      name: "DataPlaneTests",
+      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
 )

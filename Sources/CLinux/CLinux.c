@@ -69,11 +69,6 @@ int clinux_send_queue_bytes(int fd) {
   return ioctl(fd, SIOCOUTQ, &bytes) == -1 ? -errno : bytes;
 }
 
-int clinux_receive_queue_bytes(int fd) {
-  int bytes = 0;
-  return ioctl(fd, SIOCINQ, &bytes) == -1 ? -errno : bytes;
-}
-
 int clinux_get_option(int fd, int level, int name) {
   int value = 0;
   socklen_t length = sizeof value;

@@ -202,7 +202,7 @@ public struct TCPPlan: Hashable, Sendable {
   /// Makes TCP options; the defaults are those of the configuration.
   public init(
     noDelay: Bool = true, keepalive: Duration? = .seconds(60),
-    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 512 << 10
+    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 256 << 10
   ) {
     self.noDelay = noDelay
     self.keepalive = keepalive

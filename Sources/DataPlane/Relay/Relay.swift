@@ -115,16 +115,28 @@ struct Relay<K: Kernel>: ~Copyable {
         if !source.flags.contains(.hungUp) { source.flags.remove(.readable) }
       }
       return deliver(count, &direction, to: &destination)
-    case .wouldBlock:
-      source.flags.remove(.readable)
+    case .wouldBlock: noteNothing(&direction, from: &source)
     case .endOfStream:
       source.flags.remove(.readable)
       direction.stage = .ended
-    case .failed(let errno):
-      source.flags.remove(.readable)
-      direction.stage = .ended
-      if !source.flags.contains(.failed) { return .sourceFailed(errno) }
+    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
     }
+    return nil
+  }
+
+  private func noteNothing(_ direction: inout Direction, from source: inout Side) {
+    source.flags.remove(.readable)
+    // Nothing will ever arrive at a socket that has failed.
+    if source.flags.contains(.failed) { direction.stage = .ended }
+  }
+
+  private func noteFailure(
+    _ errno: Errno, _ direction: inout Direction, of source: inout Side
+  ) -> PumpEnd? {
+    source.flags.remove(.readable)
+    // The first failure is judged by the session: another endpoint may serve it.
+    guard source.flags.contains(.failed) else { return .sourceFailed(errno) }
+    direction.stage = .ended
     return nil
   }
 
@@ -186,18 +198,14 @@ struct Relay<K: Kernel>: ~Copyable {
     switch result {
     case .moved:
       preconditionFailure("handled above")
-    case .wouldBlock:
-      source.flags.remove(.readable)
+    case .wouldBlock: noteNothing(&direction, from: &source)
     case .endOfStream:
       source.flags.remove(.readable)
       direction.stage = .ended
     case .failed(.invalidArgument):
       // A kind of socket that cannot be spliced. Copying will find out if it is anything else.
       direction.isBulk = false
-    case .failed(let errno):
-      source.flags.remove(.readable)
-      direction.stage = .ended
-      if !source.flags.contains(.failed) { return .sourceFailed(errno) }
+    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
     }
     return nil
   }

@@ -91,7 +91,7 @@ public struct Route: Sendable {
     halfCloseNanoseconds = plan.halfClose?.wholeNanoseconds
     lingerNanoseconds = plan.linger.wholeNanoseconds
     access = plan.access
-    recordEveryNanoseconds = plan.access.every?.wholeNanoseconds
+    recordEveryNanoseconds = plan.access.every.map { max(1_000_000, $0.wholeNanoseconds) }
     upstream = plan.upstream.rawValue
     sessions = SessionCount(max: plan.sessionsMax ?? .max)
   }

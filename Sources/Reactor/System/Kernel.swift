@@ -122,8 +122,6 @@ public protocol Kernel: Sendable {
   func shutdownWrite(_ descriptor: CInt)
   /// How many written bytes the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
   func sendQueueBytes(_ descriptor: CInt) -> Int
-  /// How many bytes have arrived and not been read (`SIOCINQ`, tcp(7)).
-  func receiveQueueBytes(_ descriptor: CInt) -> Int
   /// Closes a descriptor; never retried (close(2)).
   func close(_ descriptor: CInt)
   /// Closes a socket so that its peer sees a reset instead of an orderly end (`SO_LINGER` 0,

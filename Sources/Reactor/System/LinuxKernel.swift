@@ -137,10 +137,6 @@ public struct LinuxKernel: Kernel, Sendable {
     max(0, Int(clinux_send_queue_bytes(descriptor)))
   }
 
-  public func receiveQueueBytes(_ descriptor: CInt) -> Int {
-    max(0, Int(clinux_receive_queue_bytes(descriptor)))
-  }
-
   public func close(_ descriptor: CInt) {
     if Glibc.close(descriptor) == -1, errno == EBADF { trap("close", errno) }
   }
