@@ -20,6 +20,7 @@ public struct Poller<K: Kernel>: ~Copyable {
   @usableFromInline let poll: CInt
   @usableFromInline let events: UnsafeMutableBufferPointer<clinux_event>
   @usableFromInline let spinNanoseconds: UInt64
+  @usableFromInline let owner: PollOwner<K>
 
   /// A new epoll instance that takes up to `eventsMax` events at once and polls without blocking for
   /// `spinNanoseconds` before it blocks.
@@ -31,11 +32,7 @@ public struct Poller<K: Kernel>: ~Copyable {
     poll = try kernel.makePoll()
     events = .allocate(capacity: eventsMax)
     events.initialize(repeating: clinux_event())
-  }
-
-  deinit {
-    events.deallocate()
-    kernel.close(poll)
+    owner = PollOwner(kernel: kernel, poll: poll, events: events)
   }
 
   /// Adds a descriptor. It is removed by being closed, or by `remove`.
@@ -79,5 +76,27 @@ public struct Poller<K: Kernel>: ~Copyable {
   public borrowing func event(_ index: Int) -> (token: Token, readiness: Readiness) {
     let event = events[index]
     return (Token(rawValue: event.token), Readiness(rawValue: event.events))
+  }
+}
+
+/// Lets go of what a poller holds. A class, because a deinit of the poller itself was not called
+/// (Swift 6.3) where a class of another module holds a `Poller<LinuxKernel>`: the address sanitizer
+/// saw each event buffer leak, and with it went the epoll instance.
+@usableFromInline
+final class PollOwner<K: Kernel> {
+  private let kernel: K
+  private let poll: CInt
+  private let events: UnsafeMutableBufferPointer<clinux_event>
+
+  @usableFromInline
+  init(kernel: K, poll: CInt, events: UnsafeMutableBufferPointer<clinux_event>) {
+    self.kernel = kernel
+    self.poll = poll
+    self.events = events
+  }
+
+  deinit {
+    events.deallocate()
+    kernel.close(poll)
   }
 }
