@@ -4,6 +4,7 @@
 
 import Addressing
 import CLinux
+import Foundation
 import Glibc
 import Reactor
 
@@ -123,6 +124,16 @@ final class Connection: @unchecked Sendable {
     try send(text)
     finish()
     return try rest()
+  }
+
+  /// What the other side sends while `bytes` and the end of the stream are sent to it.
+  func exchange(_ bytes: [UInt8]) throws -> [UInt8] {
+    Thread.detachNewThread {
+      // What goes wrong here shows in what comes back.
+      try? self.send(bytes)
+      self.finish()
+    }
+    return try receiveAll()
   }
 
   /// What the other side sends back for `text`, while both can still send.
