@@ -43,6 +43,7 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
+    .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
     // Starts the built program, so it must be built.
     .testTarget(

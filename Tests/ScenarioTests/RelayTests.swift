@@ -39,12 +39,19 @@ struct WorkersTests {
       routes:
         r: {listen: "127.0.0.1:0", to: "builtin:echo"}
       """)
-    let tasks = "/proc/\(proxy.program.processID)/task"
-    let names = try FileManager.default.contentsOfDirectory(atPath: tasks).compactMap {
+    // A thread gives itself its name when it begins.
+    #expect(eventually { workerNames(of: proxy.program.processID).count == count })
+    #expect(proxy.event("ready")?["workers"] == "\(count)")
+  }
+
+  /// The names of a process's threads that are workers.
+  private func workerNames(of processID: pid_t) -> [String] {
+    let tasks = "/proc/\(processID)/task"
+    let numbers = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+    let names = numbers.compactMap {
       try? String(contentsOfFile: "\(tasks)/\($0)/comm", encoding: .utf8)
     }
-    #expect(names.filter { $0.hasPrefix("worker-") }.count == count)
-    #expect(proxy.event("ready")?["workers"] == "\(count)")
+    return names.filter { $0.hasPrefix("worker-") }
   }
 
   @Test("Sessions are spread over the workers")

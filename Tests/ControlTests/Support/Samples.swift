@@ -4,6 +4,7 @@
 import Addressing
 import CLinux
 import Glibc
+import Logging
 import Plan
 import Reactor
 
@@ -54,6 +55,7 @@ final class Pipe {
   init() {
     var ends: [CInt] = [-1, -1]
     precondition(clinux_pipe(&ends) == 0)
+    ignoreBrokenPipes()
     (reader, writer) = (ends[0], ends[1])
     // As a log's output usually is.
     _ = fcntl(writer, F_SETFL, 0)
@@ -85,5 +87,55 @@ final class Pipe {
       text += String(decoding: buffer[..<count], as: UTF8.self)
     }
     return text
+  }
+}
+
+/// Makes EPIPE an error like others, as the program does: a log's thread may still be writing when
+/// the reader is closed.
+func ignoreBrokenPipes() {
+  clinux_ignore_signal(SIGPIPE)
+}
+
+/// A new folder, which the caller removes.
+func temporaryFolder() throws -> String {
+  var template = Array("/tmp/sluice-XXXXXX".utf8CString)
+  guard let made = mkdtemp(&template) else { throw Errno(rawValue: errno) }
+  return String(cString: made)
+}
+
+/// The path of a file of the repository.
+func repositoryPath(_ relative: String) -> String {
+  let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4)
+  return parts.joined(separator: "/") + "/" + relative
+}
+
+/// Keeps what is logged about losses.
+final class EventRecorder: Sendable {
+  private let lost = Lock((counts: [Int](), causes: [String]()))
+
+  /// How many were told as lost, in all.
+  var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
+  /// The causes, in order.
+  var causes: [String] { lost.withLock { $0.causes } }
+
+  /// A logger that writes to here.
+  var logger: Logger { Logger(label: "test") { _ in Backend(recorder: self) } }
+
+  private struct Backend: LogHandler {
+    let recorder: EventRecorder
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      recorder.lost.withLock { lost in
+        if let count = event.metadata?["count"] { lost.counts.append(Int("\(count)") ?? 0) }
+        if let cause = event.metadata?["cause"] { lost.causes.append("\(cause)") }
+      }
+    }
   }
 }
