@@ -48,6 +48,12 @@ let package = Package(
     // Starts the built program, so it must be built.
     .testTarget(
       name: "ScenarioTests", dependencies: ["sluice", "Reactor", "Addressing", "CLinux"]),
+    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(
+      name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
+    .testTarget(
+      name: "DataPlaneTests",
+      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
 )

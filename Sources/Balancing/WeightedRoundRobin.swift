@@ -1,28 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Smooth weighted round robin as stride scheduling (Waldspurger and Weihl, 1995): each entry has a
-// pass, the entry with the smallest pass is picked, and its pass grows by a stride that is inversely
-// proportional to its weight. At every moment each entry has had its share to within one pick, so a
-// heavy endpoint gets no bursts. With a heap a pick takes O(log n), where the common "add weights,
-// take the largest, subtract the total" takes O(n).
+// Smooth weighted round robin as an apportionment over time (Tijdeman, 1980): every pick gives each
+// entry its share of a pick as credit; of the entries that are in credit the one that would be
+// overdue first is picked, and pays a whole pick. At every moment each entry has had its share to
+// within one pick, so neither a heavy endpoint nor a crowd of light ones comes in a burst. (Taking
+// simply whoever is due next, as stride scheduling does, keeps pairs in step but lets 100 equal
+// entries form a queue behind one that weighs as much as all of them together.)
 
 /// Picks positions in turn, by weight, interleaved. A value: picks change only this value.
 public struct WeightedRoundRobin: Sendable {
   private struct Entry {
-    var pass: UInt64
-    let stride: UInt64
     let position: Int
-
-    /// Equal passes go by position, so that the order is the same every time.
-    static func < (left: Entry, right: Entry) -> Bool {
-      left.pass != right.pass ? left.pass < right.pass : left.position < right.position
-    }
+    let weight: Int
+    /// In units of 1 / the weight of all: what it is owed; negative: what it has had in advance.
+    var credit = 0
+    var isUsable = true
   }
 
-  private static let scale: UInt64 = 1 << 32
-  /// Above this all passes are lowered together, so that they never overflow.
-  private static let passMax: UInt64 = 1 << 62
-
-  private var heap: [Entry] = []
+  private var entries: [Entry] = []
 
   /// Starts a cycle over the positions of `weights`. A weight of 0 is never picked. `offset` starts
   /// that many picks into the cycle, so that several workers do not all begin with the same
@@ -32,9 +26,7 @@ public struct WeightedRoundRobin: Sendable {
   public init(weights: [Int], offset: Int = 0) {
     for (position, weight) in weights.enumerated() where weight > 0 {
       precondition(weight <= 65_535)
-      let stride = WeightedRoundRobin.scale / UInt64(weight)
-      // Starting half a stride in centres each entry's picks in the cycle.
-      push(Entry(pass: stride / 2, stride: stride, position: position), count: heap.count)
+      entries.append(Entry(position: position, weight: weight))
     }
     let cycle = weights.reduce(0, +)
     guard cycle > 0 else { return }
@@ -42,66 +34,31 @@ public struct WeightedRoundRobin: Sendable {
   }
 
   /// The next position that `isUsable`; `nil` when there is none. Positions that are passed over
-  /// lose their turn and do not make up for it later.
+  /// lose their turn and do not make up for it later. Takes O(number of positions).
   public mutating func pick(where isUsable: (Int) -> Bool) -> Int? {
-    // Unusable entries move behind the heap's end, and back once the search is over.
-    var count = heap.count
-    while count > 0, !isUsable(heap[0].position) {
-      count -= 1
-      heap.swapAt(0, count)
-      siftDown(count: count)
+    var total = 0
+    for index in entries.indices {
+      // Asked once: what other threads count may change between two questions.
+      entries[index].isUsable = isUsable(entries[index].position)
+      if entries[index].isUsable { total += entries[index].weight }
     }
-    guard count > 0 else {
-      for restored in 0..<heap.count { siftUp(restored) }
-      return nil
+    guard total > 0 else { return nil }
+    var best: Int?
+    for index in entries.indices where entries[index].isUsable {
+      // Credit from before the usable ones changed counts for one pick at most, either way.
+      let credit = min(max(entries[index].credit, -total), total) + entries[index].weight
+      entries[index].credit = credit
+      if best.map({ isBefore(entries[index], entries[$0], total) }) ?? true { best = index }
     }
-    let picked = heap[0]
-    heap[0].pass += picked.stride
-    siftDown(count: count)
-    while count < heap.count {
-      // A skipped entry's pass is not after the picked one's: its turn has come and gone.
-      heap[count].pass = picked.pass + heap[count].stride
-      siftUp(count)
-      count += 1
-    }
-    if picked.pass > WeightedRoundRobin.passMax { lowerPasses(by: picked.pass) }
-    return picked.position
+    guard let best else { return nil }
+    entries[best].credit -= total
+    return entries[best].position
   }
 
-  private mutating func lowerPasses(by amount: UInt64) {
-    for index in heap.indices {
-      assert(heap[index].pass >= amount)
-      heap[index].pass -= amount
-    }
-  }
-
-  // MARK: The heap: heap[0] is the smallest, children of i are 2i+1 and 2i+2.
-
-  private mutating func push(_ entry: Entry, count: Int) {
-    heap.append(entry)
-    siftUp(count)
-  }
-
-  private mutating func siftUp(_ start: Int) {
-    var child = start
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard heap[child] < heap[parent] else { return }
-      heap.swapAt(child, parent)
-      child = parent
-    }
-  }
-
-  private mutating func siftDown(count: Int) {
-    var parent = 0
-    while true {
-      var smallest = parent
-      for child in (2 * parent + 1)...(2 * parent + 2) where child < count {
-        if heap[child] < heap[smallest] { smallest = child }
-      }
-      guard smallest != parent else { return }
-      heap.swapAt(parent, smallest)
-      parent = smallest
-    }
+  /// Whether `left` is to be picked before `right`, which stands before it.
+  private func isBefore(_ left: Entry, _ right: Entry, _ total: Int) -> Bool {
+    if (left.credit > 0) != (right.credit > 0) { return left.credit > 0 }
+    // An entry is overdue once it is owed a whole pick: so many picks from now, without dividing.
+    return (total - left.credit) * right.weight < (total - right.credit) * left.weight
   }
 }

@@ -27,6 +27,7 @@ _Static_assert(CLINUX_EPOLLIN == EPOLLIN && CLINUX_EPOLLOUT == EPOLLOUT &&
 
 const int clinux_so_bind_address_no_port = IP_BIND_ADDRESS_NO_PORT;
 const int clinux_tcp_user_timeout = TCP_USER_TIMEOUT;
+const int clinux_tcp_notsent_lowat = TCP_NOTSENT_LOWAT;
 const int clinux_tcp_keepidle = TCP_KEEPIDLE;
 const int clinux_tcp_keepintvl = TCP_KEEPINTVL;
 const int clinux_tcp_keepcnt = TCP_KEEPCNT;
@@ -66,11 +67,6 @@ long clinux_splice(int from, int to, size_t bytes) {
 int clinux_send_queue_bytes(int fd) {
   int bytes = 0;
   return ioctl(fd, SIOCOUTQ, &bytes) == -1 ? -errno : bytes;
-}
-
-int clinux_receive_queue_bytes(int fd) {
-  int bytes = 0;
-  return ioctl(fd, SIOCINQ, &bytes) == -1 ? -errno : bytes;
 }
 
 int clinux_get_option(int fd, int level, int name) {

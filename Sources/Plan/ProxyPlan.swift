@@ -172,8 +172,8 @@ public struct RelayPlan: Hashable, Sendable {
 
   /// Makes relay bounds; the defaults are those of the configuration.
   public init(
-    bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 256 << 10,
-    turnBytes: Int = 512 << 10, acceptsPerTurn: Int = 64, eventsPerTurn: Int = 256
+    bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 512 << 10,
+    turnBytes: Int = 1 << 20, acceptsPerTurn: Int = 64, eventsPerTurn: Int = 256
   ) {
     self.bufferBytes = bufferBytes
     self.pipes = pipes
@@ -194,14 +194,19 @@ public struct TCPPlan: Hashable, Sendable {
   /// How long sent data may stay unacknowledged before the connection is given up
   /// (`TCP_USER_TIMEOUT`, RFC 5482); `nil` leaves it to the kernel.
   public var userTimeout: Duration?
+  /// How many bytes may wait in the kernel to be sent, beyond those that are on their way
+  /// (`TCP_NOTSENT_LOWAT`); `nil` lets the kernel's send buffer fill. With it, a receiver that has
+  /// stopped costs the machine hundreds of kilobytes instead of megabytes.
+  public var unsentBytesMax: Int?
 
   /// Makes TCP options; the defaults are those of the configuration.
   public init(
     noDelay: Bool = true, keepalive: Duration? = .seconds(60),
-    userTimeout: Duration? = .seconds(60)
+    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 256 << 10
   ) {
     self.noDelay = noDelay
     self.keepalive = keepalive
     self.userTimeout = userTimeout
+    self.unsentBytesMax = unsentBytesMax
   }
 }

@@ -134,6 +134,8 @@ def clients(address: Address, seed: int, first: int, count: int) -> None:
                 return
             try:
                 client = connect(address)
+            except ConnectionResetError:
+                continue  # accepted, and reset by the other end before connect(2) had returned
             except OSError:
                 mess.set()  # a listener that refuses, or does not accept for very long
                 return

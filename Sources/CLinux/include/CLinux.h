@@ -42,7 +42,6 @@ int clinux_pipe_set_bytes(int fd, int bytes);
 int clinux_pipe_bytes(int fd);
 long clinux_splice(int from, int to, size_t bytes);
 int clinux_send_queue_bytes(int fd);
-int clinux_receive_queue_bytes(int fd);
 int clinux_get_option(int fd, int level, int name);
 int clinux_set_option(int fd, int level, int name, int value);
 int clinux_cpu_count(void);
@@ -55,6 +54,7 @@ int clinux_block_signals(const int *signals, int count);
 
 extern const int clinux_so_bind_address_no_port;
 extern const int clinux_tcp_user_timeout;
+extern const int clinux_tcp_notsent_lowat;
 extern const int clinux_tcp_keepidle;
 extern const int clinux_tcp_keepintvl;
 extern const int clinux_tcp_keepcnt;

@@ -101,6 +101,7 @@ struct TCPDraft {
   var noDelay: Bool?
   var keepalive: Duration??
   var userTimeout: Duration??
+  var unsentBytesMax: Int??
 }
 
 /// What an upstream may say, and `defaults.upstream` may say for all.

@@ -187,7 +187,8 @@ struct Lowering {
     return TCPPlan(
       noDelay: own?.noDelay ?? shared?.noDelay ?? standard.noDelay,
       keepalive: (own?.keepalive ?? shared?.keepalive) ?? standard.keepalive,
-      userTimeout: (own?.userTimeout ?? shared?.userTimeout) ?? standard.userTimeout)
+      userTimeout: (own?.userTimeout ?? shared?.userTimeout) ?? standard.userTimeout,
+      unsentBytesMax: (own?.unsentBytesMax ?? shared?.unsentBytesMax) ?? standard.unsentBytesMax)
   }
 
   private func log() -> LogPlan {

@@ -145,6 +145,11 @@ extension Codec<TCPDraft> {
           standard: standard.userTimeout,
           "How long sent data may stay unacknowledged before the connection is given up "
             + "(`TCP_USER_TIMEOUT`)."),
+        field(
+          "unsent", \.unsentBytesMax,
+          ScalarCodec.size((16 << 10)...(1 << 30)).or("off", "the kernel's own"),
+          standard: standard.unsentBytesMax,
+          "How much may wait in the kernel to be sent (`TCP_NOTSENT_LOWAT`)."),
       ])
   }
 }

@@ -46,7 +46,6 @@ public final class Proxy {
 
   private var stage = Stage.serving
   private var workersAccepting: Int
-  private var workersUnfinished: Int
 
   /// Opens listeners, looks up names and makes the workers; none of them runs yet. Blocks while names
   /// are looked up. Throws everything that stands in the way.
@@ -104,7 +103,6 @@ public final class Proxy {
       .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
     workers = try Proxy.makeWorkers(plan, budget, topology, accessLog, reports)
     workersAccepting = workers.count
-    workersUnfinished = workers.count
     announce(budget)
   }
 
@@ -223,7 +221,7 @@ public final class Proxy {
       case .stoppedAccepting:
         workersAccepting -= 1
       case .finished:
-        workersUnfinished -= 1
+        break  // One worker has no session left; `advance` looks at all of them.
       case .acceptPaused(let pause):
         logger.warning(
           "accepting pauses until sessions end",
@@ -248,7 +246,7 @@ public final class Proxy {
       stage = .draining(until: kernel.now().advanced(by: drain))
     }
     if case .draining(let until) = stage {
-      if workersUnfinished == 0 {
+      if topology.sessions.value == 0 {
         tellAll(.stop)
         stage = .ending
       } else if kernel.now() >= until {

@@ -115,16 +115,28 @@ struct Relay<K: Kernel>: ~Copyable {
         if !source.flags.contains(.hungUp) { source.flags.remove(.readable) }
       }
       return deliver(count, &direction, to: &destination)
-    case .wouldBlock:
-      source.flags.remove(.readable)
+    case .wouldBlock: noteNothing(&direction, from: &source)
     case .endOfStream:
       source.flags.remove(.readable)
       direction.stage = .ended
-    case .failed(let errno):
-      source.flags.remove(.readable)
-      direction.stage = .ended
-      if !source.flags.contains(.failed) { return .sourceFailed(errno) }
+    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
     }
+    return nil
+  }
+
+  private func noteNothing(_ direction: inout Direction, from source: inout Side) {
+    source.flags.remove(.readable)
+    // Nothing will ever arrive at a socket that has failed.
+    if source.flags.contains(.failed) { direction.stage = .ended }
+  }
+
+  private func noteFailure(
+    _ errno: Errno, _ direction: inout Direction, of source: inout Side
+  ) -> PumpEnd? {
+    source.flags.remove(.readable)
+    // The first failure is judged by the session: another endpoint may serve it.
+    guard source.flags.contains(.failed) else { return .sourceFailed(errno) }
+    direction.stage = .ended
     return nil
   }
 
@@ -169,10 +181,12 @@ struct Relay<K: Kernel>: ~Copyable {
       return nil
     }
     let pipe = pipes[index]
+    // Not bounded by the pipe's size: that counts slots of a page each, and what comes from a socket
+    // often fills more than a page per slot.
     let result = kernel.splice(
-      from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: min(pipe.bytes, budget))
+      from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: budget)
     if case .moved(let count) = result {
-      assert(count <= min(pipe.bytes, budget))
+      assert(count <= budget)
       budget -= count
       direction.pipe = index
       direction.keptBytes = UInt32(count)
@@ -184,18 +198,14 @@ struct Relay<K: Kernel>: ~Copyable {
     switch result {
     case .moved:
       preconditionFailure("handled above")
-    case .wouldBlock:
-      source.flags.remove(.readable)
+    case .wouldBlock: noteNothing(&direction, from: &source)
     case .endOfStream:
       source.flags.remove(.readable)
       direction.stage = .ended
     case .failed(.invalidArgument):
       // A kind of socket that cannot be spliced. Copying will find out if it is anything else.
       direction.isBulk = false
-    case .failed(let errno):
-      source.flags.remove(.readable)
-      direction.stage = .ended
-      if !source.flags.contains(.failed) { return .sourceFailed(errno) }
+    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
     }
     return nil
   }

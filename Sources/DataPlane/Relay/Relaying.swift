@@ -34,8 +34,13 @@ extension Worker {
       }
       relayBytes(token.index, session)
     case .flushing:
-      // The side that is left can only fail; then it needs no reset.
-      if !readiness.isDisjoint(with: [.error, .hangUp]) { resetSession(token.index, session) }
+      // A side that has failed needs no more patience. A hang-up alone may only say that both ends
+      // have finished, and the last bytes are still under way.
+      if readiness.contains(.error) {
+        resetSession(token.index, session)
+      } else if readiness.contains(.hangUp) {
+        continueFlush(token.index, session)
+      }
     }
   }
 
@@ -62,9 +67,16 @@ extension Worker {
   func relayBytes(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     assert(session.pointee.state == .relaying)
     let before = session.pointee.upload.bytes &+ session.pointee.download.bytes
+    let wasHalfClosed = session.pointee.isHalfClosed
     guard pump(index, session, .upload), pump(index, session, .download) else { return }
     if session.pointee.upload.bytes &+ session.pointee.download.bytes != before {
       session.pointee.lastMovedAt = now
+    }
+    if session.pointee.isHalfClosed, !wasHalfClosed {
+      // The end of a stream is something that moves, too: from now on the half-close timeout counts,
+      // however long the session was still before.
+      session.pointee.lastMovedAt = now
+      armTimer(index, session)
     }
     noteFinished(index, session)
   }
@@ -118,8 +130,6 @@ extension Worker {
     guard isUploadOver || isDownloadOver else { return }
     if session.pointee.firstToFinish == nil {
       session.pointee.firstToFinish = isUploadOver ? .downstream : .upstream
-      // From now on the half-close timeout counts.
-      armTimer(index, session)
     }
     guard isUploadOver, isDownloadOver else { return }
     let first = session.pointee.firstToFinish ?? .downstream
@@ -154,6 +164,8 @@ extension Worker {
     }
     switch rest {
     case .open, .ended:
+      // What is left to deliver has the half-close timeout to be taken.
+      session.pointee.lastMovedAt = now
       armTimer(index, session)
       return true
     case .finished:
@@ -171,12 +183,16 @@ extension Worker {
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno
   ) -> Bool {
     let failure = SessionError(connecting: errno)
-    guard failure.reason == .reset, session.pointee.isUntouchedByUpstream,
-      kernel.receiveQueueBytes(session.pointee.upstream.socket.rawValue) == 0
-    else { return false }
+    guard failure.reason == .reset, session.pointee.isUntouchedByUpstream else { return false }
     let upstream = upstream(of: session.pointee)
     let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
     guard now < deadline else { return false }
+    // It may have said something before it broke, which is then the client's to know.
+    session.pointee.upstream.flags.formUnion([.failed, .readable])
+    let rest = relay.pump(
+      &session.pointee.download, from: &session.pointee.upstream, to: &session.pointee.downstream)
+    guard rest == .exhausted, session.pointee.download.bytes == 0 else { return false }
+    session.pointee.download.stage = .open
     // An end that was passed on to nobody is passed on anew.
     if session.pointee.upload.stage == .finished {
       session.pointee.upload.stage = .ended

@@ -54,7 +54,7 @@ extension Worker {
   private func nextRecordAt(_ session: borrowing Session, _ route: Route) -> Instant {
     guard let every = route.recordEveryNanoseconds else { return .distantFuture }
     let (offset, overflow) = every.multipliedReportingOverflow(
-      by: UInt64(session.recordsWritten) + 1)
+      by: UInt64(session.recordMomentsPassed) + 1)
     return overflow ? .distantFuture : session.acceptedAt.advanced(by: offset)
   }
 
@@ -87,8 +87,10 @@ extension Worker {
       session.pointee.noteEnd(.proxy, .idle)
       return resetSession(index, session)
     }
-    if nextRecordAt(session.pointee, route) <= now {
-      session.pointee.recordsWritten &+= 1
+    if let every = route.recordEveryNanoseconds, nextRecordAt(session.pointee, route) <= now {
+      // One record, however many moments have passed: they would all say the same.
+      let passed = now.nanoseconds(since: session.pointee.acceptedAt) / every
+      session.pointee.recordMomentsPassed = UInt32(clamping: passed)
       record(session, .progress)
     }
     armTimer(index, session)

@@ -70,6 +70,11 @@ struct Side: ~Copyable {
     self.generation = generation
   }
 
+  /// Whether an event of `generation` is about this connection, and it is still open.
+  func answers(to generation: UInt32) -> Bool {
+    socket.isOpen && self.generation == generation
+  }
+
   /// Remembers what epoll reports. A report says what is true at that moment, and only changes are
   /// reported, so flags are added here and taken away by the calls that find them exhausted.
   mutating func note(_ readiness: Readiness) {
@@ -100,7 +105,7 @@ struct Session: ~Copyable {
   let acceptedAt: Instant
   /// When the current attempt to connect, or the current flush, began.
   var stepStartedAt: Instant
-  /// When a byte last moved in either direction.
+  /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant
   /// From the first attempt to the connection, in nanoseconds; `.max` while there is none.
   var connectNanoseconds: UInt64 = .max
@@ -113,8 +118,8 @@ struct Session: ~Copyable {
   var endpoint: EndpointIndex?
   /// Whether that endpoint's session count includes this session.
   var isCountedAtEndpoint = false
-  /// How many periodic records have been written.
-  var recordsWritten: UInt32 = 0
+  /// How many moments of periodic records have passed.
+  var recordMomentsPassed: UInt32 = 0
   var attempts: UInt8 = 0
   var state: State = .connecting
   /// Whether the session waits in the worker's queue for its next turn.

@@ -101,7 +101,8 @@ struct SessionError: Equatable {
     switch errno {
     case .tooManyOpenFiles, .tooManyOpenFilesInSystem:
       (origin, reason, isRetryable) = (.proxy, .outOfDescriptors, false)
-    case .noMemory, .noBufferSpace:
+    case .noMemory, .noBufferSpace, .noSpace:
+      // ENOSPC: the user's epoll watches are used up (fs.epoll.max_user_watches).
       (origin, reason, isRetryable) = (.proxy, .outOfMemory, false)
     case .addressNotAvailable, .addressInUse:
       // Ports run out per destination: towards another endpoint there may be some.

@@ -101,10 +101,10 @@ extension Worker {
       // Accepted, and closed in order since.
       return connected(token.index, session)
     }
-    guard kernel.receiveQueueBytes(descriptor) > 0 else {
+    guard SessionError(connecting: errno).reason == .reset else {
       return attemptFailed(token.index, session, errno)
     }
-    // Accepted, and reset since, but not before it had said something.
+    // Accepted, and reset since (a refusal has its own number): it may have said something.
     establish(token.index, session)
     if sideFailed(token.index, session, .download, errno) { relayBytes(token.index, session) }
   }

@@ -91,7 +91,7 @@ public struct Route: Sendable {
     halfCloseNanoseconds = plan.halfClose?.wholeNanoseconds
     lingerNanoseconds = plan.linger.wholeNanoseconds
     access = plan.access
-    recordEveryNanoseconds = plan.access.every?.wholeNanoseconds
+    recordEveryNanoseconds = plan.access.every.map { max(1_000_000, $0.wholeNanoseconds) }
     upstream = plan.upstream.rawValue
     sessions = SessionCount(max: plan.sessionsMax ?? .max)
   }
@@ -156,7 +156,8 @@ extension StreamOptions {
     }
     self.init(
       noDelay: plan.noDelay, keepaliveSeconds: whole(plan.keepalive, in: 1_000_000_000),
-      userTimeoutMilliseconds: whole(plan.userTimeout, in: 1_000_000))
+      userTimeoutMilliseconds: whole(plan.userTimeout, in: 1_000_000),
+      unsentBytesMax: UInt32(clamping: plan.unsentBytesMax ?? 0))
   }
 }
 

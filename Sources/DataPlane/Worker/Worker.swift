@@ -150,6 +150,8 @@ final class Worker<K: Kernel>: LoopCore {
     switch message {
     case .adopt(let descriptor, let client, let listener):
       counters[.received] += 1
+      // A worker that still accepts may hand over to one that was done: it will be done again.
+      hasReportedFinish = false
       startSession(descriptor, client, listener)
     case .stopAccepting:
       stopAccepting()
@@ -178,9 +180,11 @@ final class Worker<K: Kernel>: LoopCore {
     assert(relay.keptBytes == 0)
   }
 
-  /// Says once that there is nothing left to do, when accepting is over and no session is left.
+  /// Says that there is nothing left to do, when accepting is over and no session is left.
   func reportIfFinished() {
-    guard !isAccepting, sessions.count == 0, !hasReportedFinish else { return }
+    // The load counts connections, too, that are on their way from another worker.
+    guard !isAccepting, link.load.value == 0, !hasReportedFinish else { return }
+    assert(sessions.count == 0)
     hasReportedFinish = true
     report(.finished)
   }
@@ -196,10 +200,15 @@ final class Worker<K: Kernel>: LoopCore {
   /// The session that a token was made for, `nil` if that registration is gone.
   private func findSession(_ token: Token) -> UnsafeMutablePointer<Session>? {
     guard let session = sessions.find(token.index) else { return nil }
-    let generation =
-      token.kind == .downstream
-      ? session.pointee.downstream.generation : session.pointee.upstream.generation
-    return generation == token.generation ? session : nil
+    // A side that is closed while its session goes on has no events any more: the one that reports
+    // its failure may come in the same batch, after the failure was found by reading or writing.
+    let isCurrent =
+      switch token.kind {
+      case .downstream: session.pointee.downstream.answers(to: token.generation)
+      case .upstream: session.pointee.upstream.answers(to: token.generation)
+      case .listener, .bell: false
+      }
+    return isCurrent ? session : nil
   }
 }
 

@@ -20,7 +20,9 @@ public enum WorkerMessage: Sendable {
 public enum WorkerReport: Sendable {
   /// It accepts no more; what was waiting has been accepted.
   case stoppedAccepting
-  /// It accepts no more and has no session left.
+  /// It accepts no more and has no session left. Said again after each session that another worker,
+  /// which still accepted, has handed over since: the process is done when every worker has stopped
+  /// accepting and `Topology.sessions` is at none.
   case finished
   /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
   case acceptPaused(AcceptPause)

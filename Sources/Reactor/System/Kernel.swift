@@ -56,14 +56,19 @@ public struct StreamOptions: Hashable, Sendable {
   public var keepaliveSeconds: UInt32
   /// Milliseconds that data may stay unacknowledged (`TCP_USER_TIMEOUT`); 0: the kernel's own rule.
   public var userTimeoutMilliseconds: UInt32
+  /// Bytes that may wait to be sent before the socket counts as full (`TCP_NOTSENT_LOWAT`); 0: as
+  /// many as the send buffer holds.
+  public var unsentBytesMax: UInt32
 
   /// Makes a set of options; the defaults are the kernel's.
   public init(
-    noDelay: Bool = false, keepaliveSeconds: UInt32 = 0, userTimeoutMilliseconds: UInt32 = 0
+    noDelay: Bool = false, keepaliveSeconds: UInt32 = 0, userTimeoutMilliseconds: UInt32 = 0,
+    unsentBytesMax: UInt32 = 0
   ) {
     self.noDelay = noDelay
     self.keepaliveSeconds = keepaliveSeconds
     self.userTimeoutMilliseconds = userTimeoutMilliseconds
+    self.unsentBytesMax = unsentBytesMax
   }
 }
 
@@ -117,8 +122,6 @@ public protocol Kernel: Sendable {
   func shutdownWrite(_ descriptor: CInt)
   /// How many written bytes the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
   func sendQueueBytes(_ descriptor: CInt) -> Int
-  /// How many bytes have arrived and not been read (`SIOCINQ`, tcp(7)).
-  func receiveQueueBytes(_ descriptor: CInt) -> Int
   /// Closes a descriptor; never retried (close(2)).
   func close(_ descriptor: CInt)
   /// Closes a socket so that its peer sees a reset instead of an orderly end (`SO_LINGER` 0,

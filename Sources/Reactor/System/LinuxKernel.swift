@@ -137,10 +137,6 @@ public struct LinuxKernel: Kernel, Sendable {
     max(0, Int(clinux_send_queue_bytes(descriptor)))
   }
 
-  public func receiveQueueBytes(_ descriptor: CInt) -> Int {
-    max(0, Int(clinux_receive_queue_bytes(descriptor)))
-  }
-
   public func close(_ descriptor: CInt) {
     if Glibc.close(descriptor) == -1, errno == EBADF { trap("close", errno) }
   }
@@ -235,5 +231,9 @@ func setStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
   if options.userTimeoutMilliseconds > 0 {
     let milliseconds = CInt(clamping: options.userTimeoutMilliseconds)
     _ = clinux_set_option(descriptor, tcp, clinux_tcp_user_timeout, milliseconds)
+  }
+  if options.unsentBytesMax > 0 {
+    let bytes = CInt(clamping: options.unsentBytesMax)
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_notsent_lowat, bytes)
   }
 }

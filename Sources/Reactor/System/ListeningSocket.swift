@@ -116,7 +116,8 @@ public struct ListeningSocket: ~Copyable, Sendable {
       throw Failure(action: "listen", errno: Errno(rawValue: errno), advice: nil)
     }
     self.descriptor = descriptor
-    self.address = address
+    // A socket that nobody has bound gets its port only now.
+    self.address = boundAddress(number)
     ownedPath = nil
   }
 

@@ -7,10 +7,11 @@
 // caller's (a session's slot). So no timer is ever allocated, and one whose owner is gone cannot
 // fire for its successor: removing the owner cancels it.
 //
-// Six levels of 64 slots over a tick of one millisecond reach 2.2 years; what lies beyond waits in
-// the last slot and is looked at again. A timer is on the level of the highest group of six bits in
-// which its tick differs from the current one. Hence all timers of a level come before those of the
-// next, and the next due slot is found with one bit scan per level.
+// Six levels of 64 slots over a tick of one millisecond reach 2.2 years. A timer is on the level of
+// the highest group of six bits in which its tick differs from the current one. Hence all timers of
+// a level come before those of the next, and the next due slot is found with one bit scan per level.
+// What differs above the last level (and any two ticks do that lie on both sides of a turn-over of
+// all levels, however near) waits in a list of its own until the levels turn over.
 
 /// Deadlines by index, at most one for each. Not thread-safe: a loop owns it.
 public struct TimerWheel: ~Copyable {
@@ -19,6 +20,8 @@ public struct TimerWheel: ~Copyable {
   private static let slots = 1 << slotBits
   /// The list of timers that are due and not yet taken.
   private static let dueList = levels * slots
+  /// The list of timers that come after the levels have turned over.
+  private static let laterList = dueList + 1
   private static let nanosecondsPerTick: UInt64 = 1_000_000
   private static let reach: UInt64 = 1 << UInt64(levels * slotBits) - 1
 
@@ -49,8 +52,8 @@ public struct TimerWheel: ~Copyable {
     self.capacity = capacity
     let zeroed = zeroedMemory(capacity * MemoryLayout<Node>.stride)
     nodes = zeroed.bindMemory(to: Node.self, capacity: capacity)
-    heads = .allocate(capacity: TimerWheel.dueList + 1)
-    heads.initialize(repeating: 0, count: TimerWheel.dueList + 1)
+    heads = .allocate(capacity: TimerWheel.laterList + 1)
+    heads.initialize(repeating: 0, count: TimerWheel.laterList + 1)
     currentTick = now.nanoseconds / TimerWheel.nanosecondsPerTick
   }
 
@@ -133,13 +136,17 @@ public struct TimerWheel: ~Copyable {
       assert(tick > currentTick)
       return (level * TimerWheel.slots + slot, tick)
     }
-    return nil
+    guard heads[TimerWheel.laterList] != 0 else { return nil }
+    return (TimerWheel.laterList, (currentTick | TimerWheel.reach) + 1)
   }
 
   /// Puts the timers of a list, whose time has come, where they now belong.
   private mutating func spill(_ list: Int) {
-    while heads[list] != 0 {
-      let index = Int(heads[list]) - 1
+    // Timers of the list of later ones may go back to it: each is looked at once.
+    var next = heads[list]
+    while next != 0 {
+      let index = Int(next) - 1
+      next = nodes[index].next
       unlink(index)
       place(index)
       count += 1
@@ -150,31 +157,10 @@ public struct TimerWheel: ~Copyable {
     let tick = nodes[index].tick
     guard tick > currentTick else { return link(index, TimerWheel.dueList) }
     let difference = tick ^ currentTick
-    if difference > TimerWheel.reach {
-      // Beyond the last level: wait there in the slot that comes last, then look again.
-      let top = TimerWheel.levels - 1
-      let current = currentTick >> UInt64(top * TimerWheel.slotBits) & UInt64(TimerWheel.slots - 1)
-      // With no later slot left the level turns over within its current one; the finest level's
-      // last slot is then as late as can be told.
-      if current < UInt64(TimerWheel.slots - 1) {
-        return link(index, top * TimerWheel.slots + TimerWheel.slots - 1)
-      }
-      return linkLatest(index)
-    }
+    guard difference <= TimerWheel.reach else { return link(index, TimerWheel.laterList) }
     let level = (63 - difference.leadingZeroBitCount) / TimerWheel.slotBits
     let slot = Int(tick >> UInt64(level * TimerWheel.slotBits)) & (TimerWheel.slots - 1)
     link(index, level * TimerWheel.slots + slot)
-  }
-
-  /// The last slot of the coarsest level that still has one to come.
-  private mutating func linkLatest(_ index: Int) {
-    for level in stride(from: TimerWheel.levels - 1, through: 0, by: -1) {
-      let current = Int(currentTick >> UInt64(level * TimerWheel.slotBits)) & (TimerWheel.slots - 1)
-      if current < TimerWheel.slots - 1 {
-        return link(index, level * TimerWheel.slots + TimerWheel.slots - 1)
-      }
-    }
-    link(index, TimerWheel.dueList)
   }
 
   private mutating func link(_ index: Int, _ list: Int) {

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// One random schedule: first anything in any order, then a time in which everybody comes to an end
+// or stands still for good, then the reckoning (ScheduleVerdict.swift).
+
+import Plan
+import Reactor
+
+@testable import DataPlane
+
+/// A client's life through the proxy: itself, and every server it was connected with.
+final class Conversation {
+  let client: Party
+  let address: PeerAddress
+  /// The last is the one that served, the others were given up before a byte had moved.
+  var servers: [FakeStream] = []
+
+  init(_ client: Party, _ address: PeerAddress) {
+    self.client = client
+    self.address = address
+  }
+}
+
+final class Schedule {
+  let seed: UInt64
+  let kernel: FakeKernel
+  let rig: Rig
+  let hasIdleTimeout: Bool
+  let chaos: FakeChaos
+  private(set) var conversations: [Conversation] = []
+  private var conversationsByAddress: [PeerAddress: Conversation] = [:]
+  private(set) var serverParties: [ObjectIdentifier: Party] = [:]
+  private var servers: [FakeServer] = []
+  private(set) var complaints: [String] = []
+  private(set) var ends: [SessionRecord] = []
+  private(set) var handedOver = 0
+  private(set) var staleEvents = 0
+  /// Whether the proxy may fail for want of something.
+  let runsShort: Bool
+  var wasKilled = false
+
+  init(seed: UInt64) throws {
+    self.seed = seed
+    kernel = FakeKernel(seed: seed, label: "seed \(seed)")
+    chaos = FakeChaos(seed: seed ^ 0xFACE)
+    let dice = chaos
+    runsShort = dice.below(4) == 0
+    hasIdleTimeout = dice.below(2) == 0
+    kernel.socketBytes = dice.within(32...4096)
+    kernel.fragmentBytes = dice.within(1...1500)
+    rig = try Rig(Schedule.plan(dice, hasIdleTimeout: hasIdleTimeout, seed), kernel: kernel)
+    if dice.below(2) == 0 {
+      kernel.chaos.transferPerMille = dice.within(1...300)
+      kernel.chaos.reportPerMille = dice.within(1...200)
+      kernel.chaos.shufflesEvents = true
+    }
+    if runsShort {
+      kernel.chaos.resourcePerMille = dice.within(1...200)
+      kernel.descriptorsMax = kernel.openDescriptors.count + dice.within(3...30)
+    }
+    let manners: [FakeServer.Manner] = [
+      .accepts, .accepts, .accepts, .acceptsAtOnce, .refuses, .refusesAtOnce, .isSilent, .resets,
+      .hasNoPorts, .isUnreachable,
+    ]
+    for upstream in 0..<2 {
+      for number in 0..<3 {
+        // The first of each is sound, as a rule.
+        let manner = number == 0 ? manners[dice.below(5)] : manners[dice.below(manners.count)]
+        let server = kernel.serve(UInt16(9000 + 10 * upstream + number), manner)
+        server.receiveCapacity = dice.within(32...4096)
+        server.sendCapacity = dice.within(32...4096)
+        server.onAccept = { [unowned self] stream in
+          serverParties[ObjectIdentifier(stream)] = Party(stream, chaos: chaos)
+        }
+        servers.append(server)
+      }
+    }
+  }
+
+  private static func plan(_ dice: FakeChaos, hasIdleTimeout: Bool, _ seed: UInt64) -> RigPlan {
+    var plan = RigPlan()
+    plan.seed = seed
+    plan.workers = dice.within(1...2)
+    plan.sessionsMax = dice.within(1...20)
+    plan.bufferBytes = dice.within(8...2048)
+    plan.pipesMax = [0, 1, 8][dice.below(3)]
+    plan.turnBytes = dice.within(64...8192)
+    plan.acceptsPerTurn = dice.within(1...8)
+    plan.eventsPerTurn = dice.within(1...32)
+    plan.routes = (0..<2).map { number in
+      RoutePlan(
+        name: "route \(number)", listen: [.port(UInt16(number + 1))],
+        upstream: UpstreamIndex(number), idle: hasIdleTimeout ? .seconds(5) : nil,
+        halfClose: hasIdleTimeout && dice.below(3) == 0 ? nil : .seconds(3), linger: .seconds(20),
+        sessionsMax: dice.below(3) == 0 ? dice.within(1...5) : nil,
+        access: AccessMoments(start: true, every: dice.below(2) == 0 ? .seconds(1) : nil))
+    }
+    plan.upstreams = (0..<2).map { upstream in
+      UpstreamPlan(
+        name: "upstream \(upstream)", balance: dice.below(2) == 0 ? .roundRobin : .leastConnections,
+        connect: .seconds(2), attempt: .milliseconds(500),
+        endpoints: (0..<dice.within(1...3)).map { number in
+          EndpointPlan(
+            port: UInt16(9000 + 10 * upstream + number), weight: dice.within(1...3),
+            sessionsMax: dice.below(4) == 0 ? dice.within(1...3) : nil,
+            priority: dice.below(3) == 0 ? 1 : 0)
+        })
+    }
+    return plan
+  }
+
+  func complain(_ text: String) {
+    if complaints.count < 10 { complaints.append(text) }
+  }
+
+  // MARK: Running
+
+  func run() {
+    for _ in 0..<chaos.within(50...600) { step() }
+    if chaos.below(10) == 0 {
+      wasKilled = true
+    } else {
+      comeToAnEnd()
+      collect()
+      for left in rig.leftovers + rig.sessionsInWords { complain("left over: \(left)") }
+    }
+    for worker in rig.workers {
+      handedOver += worker.counters[.handedOver]
+      staleEvents += worker.counters[.staleEvents]
+    }
+    kernel.chaos.resourcePerMille = 0
+    // Connections may be on their way from one worker to another at this moment.
+    if wasKilled { chaos.below(2) == 0 ? turn() : rig.post(.resetAll(.killed)) }
+    let left = rig.tearDown()
+    if !left.isEmpty { complain("descriptors left open: \(left)") }
+    collect()
+    reckon()
+  }
+
+  private func step() {
+    switch chaos.below(20) {
+    case 0, 1: arrive()
+    case 2...7: turn()
+    case 8...11: kernel.carrySomething()
+    case 12: kernel.advance(milliseconds: chaos.below(chaos.below(20) == 0 ? 1000 : 5))
+    case 13 where chaos.below(10) == 0: breakSomebody()
+    case 14 where runsShort: kernel.nextAcceptError = .tooManyOpenFiles
+    case 15 where chaos.below(4) == 0: kernel.nextAcceptAbort = .connectionAbort
+    default: actSomebody()
+    }
+  }
+
+  private func arrive() {
+    guard conversations.count < 200 else { return }
+    let stream = rig.connectClient(
+      route: chaos.below(2), receiveCapacity: chaos.within(32...4096),
+      sendCapacity: chaos.within(32...4096))
+    let conversation = Conversation(Party(stream, chaos: chaos), rig.lastClient)
+    conversations.append(conversation)
+    conversationsByAddress[rig.lastClient] = conversation
+  }
+
+  private func turn() {
+    rig.workers[chaos.below(rig.workers.count)].turn()
+    pairUp()
+    for worker in rig.workers where worker.relay.keptBytes > worker.sessions.count * 4096 {
+      complain("\(worker.relay.keptBytes) bytes kept for \(worker.sessions.count) sessions")
+    }
+  }
+
+  private func actSomebody() {
+    let parties = conversations.map(\.client) + serverParties.values
+    guard !parties.isEmpty else { return }
+    for _ in 0..<8 { parties[chaos.below(parties.count)].act() }
+  }
+
+  private func breakSomebody() {
+    if let one = conversations.indices.last { conversations[chaos.within(0...one)].client.fail() }
+    let parties = serverParties.values.filter { !$0.isGone }
+    if chaos.below(2) == 0, !parties.isEmpty { parties[chaos.below(parties.count)].fail() }
+  }
+
+  /// Remembers whose bytes go where, from the sessions as they are now.
+  private func pairUp() {
+    for worker in rig.workers {
+      var next = worker.sessions.nextIndex(from: 0)
+      while let index = next {
+        next = worker.sessions.nextIndex(from: index + 1)
+        guard let session = worker.sessions.find(index), session.pointee.upstream.socket.isOpen,
+          let conversation = conversationsByAddress[session.pointee.client],
+          let ours = kernel.stream(session.pointee.upstream.socket.rawValue)
+        else { continue }
+        if conversation.servers.last !== ours { conversation.servers.append(ours) }
+      }
+    }
+  }
+
+  /// From here on nobody new comes, and everybody either hurries or stands still for good.
+  private func comeToAnEnd() {
+    kernel.chaos.transferPerMille = 0
+    kernel.chaos.reportPerMille = 0
+    kernel.chaos.resourcePerMille = 0
+    kernel.descriptorsMax = 1_000_000
+    kernel.nextAcceptError = nil
+    // Without any timeout a session ends by its peers alone.
+    let standStill = hasIdleTimeout && chaos.below(2) == 0
+    for round in 0..<8000 {
+      // Those who hurry are done after a while; from then on it is all waiting for deadlines.
+      kernel.advance(milliseconds: round < 1000 ? 5 : round < 2000 ? 50 : 250)
+      for worker in rig.workers { worker.turn() }
+      pairUp()
+      kernel.carryAll()
+      var isOver = rig.topology.sessions.value == 0
+      for listener in rig.listeners where kernel.listener(listener).waitingCount > 0 {
+        isOver = false
+      }
+      if isOver { break }
+      let everybody = conversations.map(\.client) + serverParties.values
+      for party in everybody where !standStill || party.isEager { party.hurry() }
+    }
+    // What is still under way reaches its goal, and is read.
+    for _ in 0..<10 {
+      kernel.carryAll()
+      for party in conversations.map(\.client) + serverParties.values {
+        if !standStill || party.isEager { party.read(max: .max) }
+      }
+    }
+  }
+
+  private func collect() {
+    for record in rig.takeRecords() where record.moment == .end { ends.append(record) }
+  }
+}

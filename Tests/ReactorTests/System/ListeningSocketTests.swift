@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real listening sockets of every kind, and what stands in their way.
+
+import Addressing
+import Glibc
+import Reactor
+import Testing
+
+@Suite struct ListeningSocketTests {
+  private func listen(_ text: String) throws -> SocketAddress? {
+    let address = try #require(SocketAddress(text))
+    return try ListeningSocket(at: address, backlog: 4, options: StreamOptions()).address
+  }
+
+  private func failure(_ address: SocketAddress) -> ListeningSocket.Failure? {
+    do throws(ListeningSocket.Failure) {
+      _ = try ListeningSocket(at: address, backlog: 4, options: StreamOptions())
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  private func temporaryPath() -> String {
+    "/tmp/sluice-test-\(getpid())-\(UInt64.random(in: .min ... .max)).sock"
+  }
+
+  @Test(arguments: ["127.0.0.1:0", "[::1]:0"])
+  func thePortThatTheKernelChoseIsTold(_ text: String) throws {
+    #expect(try listen(text)?.port != 0)
+  }
+
+  @Test func aPortAloneServesBothFamilies() throws {
+    let socket = try ListeningSocket(port: 0, backlog: 4, options: StreamOptions())
+    let bound = socket.address
+    let port = try #require(bound?.port)
+    let kernel = LinuxKernel()
+    let address = KernelAddress(.v4(IPv4Address(rawValue: 0x7F00_0001), port: port))
+    let client = try kernel.makeSocket(for: address, options: StreamOptions())
+    let progress = kernel.connect(client, to: address)
+    #expect(progress == .inProgress || progress == .connected)
+    kernel.close(client)
+  }
+
+  @Test func anAddressInUseIsExplained() throws {
+    let first = try ListeningSocket(
+      at: .v4(IPv4Address(rawValue: 0x7F00_0001), port: 0), backlog: 4, options: StreamOptions())
+    let bound = first.address
+    let failure = failure(try #require(bound))
+    #expect(failure?.errno == .addressInUse)
+    #expect(failure?.advice?.contains("another process") == true)
+  }
+
+  @Test func aStaleSocketFileIsReplacedAndALiveOneIsNot() throws {
+    let path = temporaryPath()
+    defer { unlink(path) }
+    _ = try ListeningSocket(at: .unix(path: path), backlog: 4, options: StreamOptions())
+    let live = try ListeningSocket(at: .unix(path: path), backlog: 4, options: StreamOptions())
+    #expect(failure(.unix(path: path))?.errno == .addressInUse)
+    live.removeOwnedPath()
+    #expect(access(path, F_OK) == -1)
+  }
+
+  @Test func aFileOfAnotherKindIsLeftAlone() {
+    let path = temporaryPath()
+    close(open(path, O_CREAT | O_WRONLY, 0o600))
+    defer { unlink(path) }
+    #expect(failure(.unix(path: path))?.errno == .fileExists)
+    #expect(access(path, F_OK) == 0)
+  }
+
+  @Test func anAbstractNameIsListenedAt() throws {
+    let name = "sluice-test-\(UInt64.random(in: .min ... .max))"
+    #expect(try listen("unix:@\(name)") == .abstract(name: name))
+  }
+
+  @Test func anInheritedSocketIsTakenOverAndWhatIsNoneIsRefused() throws {
+    let number = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+    let taken = try ListeningSocket(inherited: number, backlog: 4, options: StreamOptions())
+    let bound = taken.address
+    #expect(bound?.port != 0)
+    let datagram = socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
+    defer { close(datagram) }
+    #expect(throws: ListeningSocket.Failure.self) {
+      _ = try ListeningSocket(inherited: datagram, backlog: 4, options: StreamOptions())
+    }
+  }
+}
