@@ -40,6 +40,14 @@ let package = Package(
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
+    .testTarget(
+      name: "ControlTests",
+      dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
+    .testTarget(name: "PlanTests", dependencies: ["Plan"]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    // Starts the built program, so it must be built.
+    .testTarget(
+      name: "ScenarioTests", dependencies: ["sluice", "Reactor", "Addressing", "CLinux"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),

@@ -18,6 +18,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var file: ConfigurationOption
 
   func run() throws {
+    openMissingStandardStreams()
     let plan = try loadPlanOrExit(file.path)
     do {
       // Before the first thread, which would otherwise be killed by the signals.

@@ -34,7 +34,7 @@ public let productVersion = "0.1.0"
 /// The option that names the configuration file.
 struct ConfigurationOption: ParsableArguments {
   @Option(
-    name: [.customShort("c"), .customLong("config")],
+    name: [.customShort("c", allowingJoined: true), .customLong("config")],
     help: ArgumentHelp("The configuration file.", valueName: "file"))
   var path = "config.yaml"
 }

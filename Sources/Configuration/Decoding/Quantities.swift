@@ -2,6 +2,8 @@
 // Durations (`250ms`, `1h30m`) and sizes (`64KiB`, `10MB`). A duration always has its unit: is
 // `30` seconds or milliseconds? Fractions are not accepted, as there is always a smaller unit.
 
+import Plan
+
 private let durationUnits: [(name: String, microseconds: Int64)] = [
   ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1),
 ]
@@ -14,13 +16,13 @@ private let sizeUnits: [(name: String, bytes: Int)] = [
 extension ScalarCodec where Value == Duration {
   /// A duration within a range, ends included.
   static func duration(_ range: ClosedRange<Duration>) -> ScalarCodec {
-    let least = durationText(range.lowerBound)
-    let most = durationText(range.upperBound)
+    let least = range.lowerBound.configurationText
+    let most = range.upperBound.configurationText
     let number = "(0|[1-9][0-9]*)"
     let parts = durationUnits.map { "(\(number)\($0.name))?" }.joined()
     return .text(
       "a duration from `\(least)` to `\(most)`", patterns: ["(?=[0-9])" + parts],
-      examples: durationExamples(range), encode: durationText
+      examples: durationExamples(range), encode: \.configurationText
     ) { text throws(Refusal) in
       let duration = try parseDuration(text)
       guard range.contains(duration) else {
@@ -101,17 +103,6 @@ private func unitRefusal(_ name: String, text: String) -> Refusal {
     }
     return Refusal("has an unknown unit", hint: "the units are `h`, `m`, `s`, `ms`, `us`")
   }
-}
-
-/// The text of a duration in the largest unit that it is a whole number of.
-func durationText(_ duration: Duration) -> String {
-  let (seconds, attoseconds) = duration.components
-  let microseconds = seconds * 1_000_000 + attoseconds / 1_000_000_000_000
-  guard microseconds != 0 else { return "0s" }
-  for unit in durationUnits where microseconds % unit.microseconds == 0 {
-    return "\(microseconds / unit.microseconds)\(unit.name)"
-  }
-  return "\(microseconds)us"
 }
 
 extension ScalarCodec where Value == Int {

@@ -4,6 +4,7 @@
 
 import Addressing
 import DataPlane
+import Glibc
 import Plan
 import Reactor
 
@@ -32,9 +33,16 @@ final class Listeners {
       if case .inherited(let descriptor) = address { descriptor } else { nil }
     }
     unused = activation.descriptors.filter { !inherited.contains($0) }
+    // Before any socket of our own could have such a number.
+    let sound = Set(inherited.filter(isSocket))
     for (position, route) in plan.routes.enumerated() {
       for address in route.listen {
         do throws(ListeningSocket.Failure) {
+          if case .inherited(let descriptor) = address, !sound.contains(descriptor) {
+            throw ListeningSocket.Failure(
+              action: "taking over", errno: nil,
+              advice: "the parent process passed no socket as descriptor \(descriptor)")
+          }
           let socket = OpenSocket(try Listeners.open(address, route))
           all.append(
             Listener(
@@ -72,9 +80,19 @@ final class Listeners {
     }
   }
 
+  deinit {
+    close()
+  }
+
   /// Closes all sockets; what still waits in their queues is reset. No worker may watch them.
   func close() {
     for socket in sockets { socket.socket.removeOwnedPath() }
     sockets = []
   }
+}
+
+/// Whether a number is that of an open socket.
+private func isSocket(_ descriptor: Int32) -> Bool {
+  var status = stat()
+  return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
 }

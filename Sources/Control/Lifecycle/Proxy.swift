@@ -77,7 +77,20 @@ public final class Proxy {
     }
     let bell = bell.rawValue
     reports = Inbox(messagesMax: 1 << 16) { LinuxKernel().ring(bell) }
-    listeners = try Listeners(plan, activation: .current())
+    // Everything that other people may have to put right is told in one go.
+    var reasons: [String] = []
+    let listeners = Proxy.collect(&reasons) { () throws(StartFailure) in
+      try Listeners(plan, activation: .current())
+    }
+    let accessLog = Proxy.collect(&reasons) { [logger] () throws(StartFailure) in
+      try AccessLog.open(plan.log, workers: budget.workers, logger: logger)
+    }
+    let names = try NameResolver.resolve(
+      TopologyBuilder.names(in: plan), timeout: Proxy.resolveTimeout)
+    reasons += TopologyBuilder.unresolved(in: plan, names)
+    guard let listeners, let accessLog, reasons.isEmpty else { throw StartFailure(reasons) }
+    self.listeners = listeners
+    self.accessLog = accessLog
     let services = plan.builtinServices
     do throws(ListeningSocket.Failure) {
       builtins =
@@ -86,18 +99,23 @@ public final class Proxy {
     } catch {
       throw StartFailure("builtin endpoints: \(error)")
     }
-    let names = try NameResolver.resolve(
-      TopologyBuilder.names(in: plan), timeout: Proxy.resolveTimeout)
-    topology = try TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
+    topology = TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
       .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
-    do {
-      accessLog = try AccessLog.open(plan.log, workers: budget.workers, logger: logger)
-    } catch let failure as AccessLog.Failure {
-      throw StartFailure("log: access: cannot open \(failure.path): \(failure.errno)")
-    }
     workers = try Proxy.makeWorkers(plan, budget, topology, accessLog, reports)
     workersAccepting = workers.count
     announce(budget)
+  }
+
+  /// What `body` makes; `nil` when it cannot, with why added to `reasons`.
+  private static func collect<Value>(
+    _ reasons: inout [String], _ body: () throws(StartFailure) -> Value
+  ) -> Value? {
+    do throws(StartFailure) {
+      return try body()
+    } catch {
+      reasons += error.reasons
+      return nil
+    }
   }
 
   private static func makeWorkers(
@@ -180,8 +198,9 @@ public final class Proxy {
       logger.info(
         "draining",
         metadata: [
-          "signal": "\(signal)", "sessions": "\(topology.sessions.value)", "delay": "\(delay)",
-          "drain": "\(plan.shutdown.drain.map { "\($0)" } ?? "off")",
+          "signal": "\(signal)", "sessions": "\(topology.sessions.value)",
+          "delay": "\(delay.configurationText)",
+          "drain": "\(plan.shutdown.drain?.configurationText ?? "off")",
         ])
       stage = .delaying(until: kernel.now().advanced(by: delay.wholeNanoseconds))
     case (_, .ending):
@@ -260,14 +279,17 @@ public final class Proxy {
       let endpoints = upstream.endpoints.map { "\($0.address)" }
       let shown = endpoints.prefix(4).joined(separator: ",")
       let more = endpoints.count > 4 ? ",… (\(endpoints.count))" : ""
-      logger.info(
-        "listening",
-        metadata: ["at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)"])
+      var metadata: Logger.Metadata = [
+        "at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)",
+      ]
+      if upstream.name != route.name { metadata["upstream"] = "\(upstream.name)" }
+      if let max = route.sessionsMax { metadata["sessions_max"] = "\(max)" }
+      logger.info("listening", metadata: metadata)
     }
     for descriptor in listeners.unused {
       logger.warning(
         "a socket was handed over, and no route listens at it",
-        metadata: ["write": "listen: \"fd:\(descriptor)\""])
+        metadata: ["listen": "fd:\(descriptor)"])
     }
     if let refused = budget.refusedSessionsMax {
       logger.warning(
@@ -278,12 +300,17 @@ public final class Proxy {
         ])
     }
     let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
+    let bound =
+      switch plan.sessionsMax {
+      case .count where budget.refusedSessionsMax == nil: "max_sessions"
+      case .count, .auto: "open_files"
+      }
     logger.info(
       "limits",
       metadata: [
-        "sessions_max": "\(budget.sessionsMax)", "open_files": "\(budget.openFilesMax)",
-        "pipes": "\(budget.pipes)", "workers": "\(budget.workers)",
-        "buffered_max": "\(keptBytes >> 20)MiB",
+        "sessions_max": "\(budget.sessionsMax)", "sessions_max_from": "\(bound)",
+        "open_files": "\(budget.openFilesMax)", "pipes": "\(budget.pipes)",
+        "buffered_max": "\((keptBytes + (1 << 20) - 1) >> 20)MiB",
       ])
   }
 

@@ -7,10 +7,19 @@ import Glibc
 import Reactor
 
 /// The signals that this program acts upon.
-enum ProxySignal: Int32, CaseIterable {
+enum ProxySignal: Int32, CaseIterable, CustomStringConvertible {
   case terminate = 15
   case interrupt = 2
   case hangUp = 1
+
+  /// The name of signal(7).
+  var description: String {
+    switch self {
+    case .terminate: "SIGTERM"
+    case .interrupt: "SIGINT"
+    case .hangUp: "SIGHUP"
+    }
+  }
 }
 
 /// Delivers signals through a descriptor (signalfd(2)).

@@ -24,59 +24,55 @@ struct TopologyBuilder {
     return names
   }
 
-  /// Builds the topology. Throws every name that could not be looked up.
-  func build(listeners: [Listener], sessionsMax: Int) throws(StartFailure) -> Topology {
+  /// What stands in the way of building: every endpoint whose name could not be looked up.
+  static func unresolved(in plan: ProxyPlan, _ names: [String: Resolution]) -> [String] {
+    plan.upstreams.flatMap { upstream in
+      upstream.endpoints.compactMap { endpoint in
+        guard case .name(let host, _) = endpoint.address,
+          case .failed(let reason) = names[host]
+        else { return nil }
+        return "upstream \(upstream.name), endpoint \(endpoint.address): "
+          + "cannot look up \(host): \(reason)"
+      }
+    }
+  }
+
+  /// Builds the topology. Every name must have been looked up with success.
+  func build(listeners: [Listener], sessionsMax: Int) -> Topology {
     var endpoints: [Endpoint] = []
     var upstreams: [Upstream] = []
-    var reasons: [String] = []
     for upstream in plan.upstreams {
       let start = endpoints.count
       for endpoint in upstream.endpoints {
-        switch addresses(of: endpoint.address) {
-        case .success(let addresses):
-          for (name, address) in addresses {
-            endpoints.append(Endpoint(endpoint, name: name, address: address))
-          }
-        case .failure(let failure):
-          reasons.append("upstream \(upstream.name), endpoint \(endpoint.address): \(failure.text)")
+        for (name, address) in addresses(of: endpoint.address) {
+          endpoints.append(Endpoint(endpoint, name: name, address: address))
         }
       }
-      guard reasons.isEmpty else { continue }
       upstreams.append(Upstream(upstream, endpoints: endpoints, range: start..<endpoints.count))
     }
-    guard reasons.isEmpty else { throw StartFailure(reasons) }
     return Topology(
       listeners: listeners, routes: plan.routes.map(Route.init), upstreams: upstreams,
       endpoints: endpoints, sessions: SessionCount(max: sessionsMax))
   }
 
-  private struct Unresolved: Error {
-    let text: String
-  }
-
   private func addresses(
     of address: EndpointAddress
-  ) -> Result<[(name: String, address: SocketAddress)], Unresolved> {
+  ) -> [(name: String, address: SocketAddress)] {
     switch address {
     case .socket(let socketAddress):
-      return .success([(address.description, socketAddress)])
+      return [(address.description, socketAddress)]
     case .builtin(let service):
       guard let socketAddress = builtins[service] else {
         preconditionFailure("a builtin service that nobody started")
       }
-      return .success([(address.description, socketAddress)])
+      return [(address.description, socketAddress)]
     case .name(let host, let port):
-      switch names[host] {
-      case .addresses(let addresses):
-        return .success(
-          addresses.map {
-            let socketAddress = SocketAddress($0, port: port)
-            return ("\(host)(\(socketAddress))", socketAddress)
-          })
-      case .failed(let reason):
-        return .failure(Unresolved(text: "cannot look up \(host): \(reason)"))
-      case nil:
+      guard case .addresses(let addresses) = names[host] else {
         preconditionFailure("a name that nobody looked up")
+      }
+      return addresses.map {
+        let socketAddress = SocketAddress($0, port: port)
+        return ("\(host)(\(socketAddress))", socketAddress)
       }
     }
   }

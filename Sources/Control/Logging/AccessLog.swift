@@ -12,12 +12,6 @@ import Synchronization
 
 /// The thread behind the access log.
 final class AccessLog: Sendable {
-  /// Why there is no access log.
-  struct Failure: Error {
-    let path: String
-    let errno: Errno
-  }
-
   /// One for each worker.
   let rings: [RecordRing]
   private let thread: LogThread
@@ -26,17 +20,26 @@ final class AccessLog: Sendable {
   private let logger: Logger
 
   /// An access log for `workers` workers, `nil` if the plan wants none.
-  static func open(_ plan: LogPlan, workers: Int, logger: Logger) throws -> AccessLog? {
+  static func open(
+    _ plan: LogPlan, workers: Int, logger: Logger
+  ) throws(StartFailure) -> AccessLog? {
+    var descriptor = STDOUT_FILENO
+    var file: Descriptor?
     switch plan.access {
     case .off: return nil
-    case .standardOutput:
-      return try AccessLog(STDOUT_FILENO, nil, plan.queueMax, workers, logger)
-    case .standardError:
-      return try AccessLog(STDERR_FILENO, nil, plan.queueMax, workers, logger)
+    case .standardOutput: break
+    case .standardError: descriptor = STDERR_FILENO
     case .file(let path):
-      let number = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o640)
-      guard number != -1 else { throw Failure(path: path, errno: Errno(rawValue: errno)) }
-      return try AccessLog(number, Descriptor(owning: number), plan.queueMax, workers, logger)
+      descriptor = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o640)
+      guard descriptor != -1 else {
+        throw StartFailure("log: access: cannot open \(path): \(Errno(rawValue: errno))")
+      }
+      file = Descriptor(owning: descriptor)
+    }
+    do throws(Errno) {
+      return try AccessLog(descriptor, file.take(), plan.queueMax, workers, logger)
+    } catch {
+      throw StartFailure("log: access: no descriptor for its thread: \(error)")
     }
   }
 
@@ -57,12 +60,14 @@ final class AccessLog: Sendable {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
       rings, format: RecordFormat(format, topology: topology), to: descriptor, logger: logger)
-    thread.start(name: "access-log") { writer.step() }
+    thread.start(name: "access-log") { isLast in writer.step(isLast) }
   }
 
   /// Writes what is left and ends. Blocks for a moment. Call once, after the last worker has ended.
   func stop() {
-    thread.stop()
+    guard !thread.stop() else { return }
+    logger.warning(
+      "access records were lost", metadata: ["cause": "its reader has stopped reading"])
   }
 }
 
@@ -90,7 +95,7 @@ private final class RecordWriter {
     self.logger = logger
   }
 
-  func step() -> LogThread.Rest {
+  func step(_ isLast: Bool) -> LogThread.Rest {
     let now = LinuxKernel().now()
     var hasRead = false
     for ring in rings {
@@ -103,7 +108,7 @@ private final class RecordWriter {
       dropped += ring.takeDropped()
     }
     write()
-    complain(now)
+    complain(now, isLast)
     if hasRead { return .soon }
     // Every ring must know that nobody looks; one with a record keeps the thread awake.
     return rings.allSatisfy { $0.prepareToSleep() } ? .untilRung : .soon
@@ -120,10 +125,12 @@ private final class RecordWriter {
     linesWaiting = 0
   }
 
-  /// Says how many records were lost, now and then.
-  private func complain(_ now: Instant) {
+  /// Says how many records were lost, now and then and at the end.
+  private func complain(_ now: Instant, _ isLast: Bool) {
     guard dropped > 0 else { return }
-    if let last = complainedAt, now.nanoseconds(since: last) < RecordWriter.complaintNanoseconds {
+    if !isLast, let last = complainedAt,
+      now.nanoseconds(since: last) < RecordWriter.complaintNanoseconds
+    {
       return
     }
     let cause = lastError.map { $0.description } ?? "its reader is too slow"

@@ -16,14 +16,21 @@ public final class EventLog: Sendable {
   }
 
   private let plan: LogPlan
+  private let descriptor: CInt
   private let thread: LogThread
   private let queue = Lock(Queue())
 
   /// Starts to write to standard error. Throws when the kernel has no descriptors for it.
-  public init(_ plan: LogPlan) throws(Errno) {
+  public convenience init(_ plan: LogPlan) throws(Errno) {
+    try self.init(plan, to: STDERR_FILENO)
+  }
+
+  /// Starts to write to a descriptor, which stays the caller's.
+  init(_ plan: LogPlan, to descriptor: CInt) throws(Errno) {
     self.plan = plan
+    self.descriptor = descriptor
     thread = try LogThread()
-    thread.start(name: "event-log") { self.step() }
+    thread.start(name: "event-log") { _ in self.step() }
   }
 
   /// A logger for one part of the program.
@@ -39,9 +46,10 @@ public final class EventLog: Sendable {
     return logger
   }
 
-  /// Writes what is left and ends. Blocks for a moment.
+  /// Writes what is left and ends. Blocks for a moment; what a stopped reader has not taken by then
+  /// is lost.
   public func stop() {
-    thread.stop()
+    _ = thread.stop()
   }
 
   fileprivate func add(_ line: [UInt8]) {
@@ -65,9 +73,11 @@ public final class EventLog: Sendable {
         return (queue.lines, queue.dropped)
       }
       if lines.isEmpty { return .untilRung }
-      for line in lines { _ = writeAll(STDERR_FILENO, line) }
+      for line in lines { _ = writeAll(descriptor, line) }
       if dropped > 0 {
-        _ = writeAll(STDERR_FILENO, Array("\(dropped) lines of this log were lost\n".utf8))
+        let line = eventLine(
+          plan.format, "warning", "lines of this log were lost", [("count", "\(dropped)")])
+        _ = writeAll(descriptor, line)
       }
     }
   }
@@ -88,40 +98,41 @@ private struct EventLogHandler: LogHandler {
   func log(event: LogEvent) {
     var all = metadata
     if let own = event.metadata { all.merge(own) { $1 } }
-    let pairs = all.map { ($0.key, $0.value.description) }.sorted { $0.0 < $1.0 }
-    var line = LineBuffer()
-    var timestamp = Timestamp()
-    switch format {
-    case .text:
-      timestamp.append(nanosecondsAgo: 0, to: &line)
-      line.append(Array(" \(event.level) \(event.message)".utf8))
-      for (key, value) in pairs {
-        let isPlain = !value.isEmpty && !value.utf8.contains { $0 <= 0x20 || $0 == 0x22 }
-        line.append(Array(" \(key)=".utf8))
-        if isPlain {
-          line.append(Array(value.utf8))
-        } else {
-          line.append("\"")
-          line.append(escaped: value.utf8)
-          line.append("\"")
-        }
-      }
-    case .json:
-      line.append("{\"time\":\"")
-      timestamp.append(nanosecondsAgo: 0, to: &line)
-      line.append(Array("\",\"level\":\"\(event.level)\",\"message\":\"".utf8))
-      line.append(escaped: event.message.description.utf8)
-      line.append("\"")
-      for (key, value) in pairs {
-        line.append(",\"")
-        line.append(escaped: key.utf8)
-        line.append("\":\"")
-        line.append(escaped: value.utf8)
-        line.append("\"")
-      }
-      line.append("}")
-    }
-    line.append("\n")
-    log.add(line.bytes)
+    let pairs = all.map { (key: $0.key, value: $0.value.description) }.sorted { $0.key < $1.key }
+    log.add(eventLine(format, event.level.rawValue, event.message.description, pairs))
   }
+}
+
+/// A line of the operational log, with the time of now.
+private func eventLine(
+  _ format: LogPlan.Format, _ level: String, _ message: String,
+  _ pairs: [(key: String, value: String)]
+) -> [UInt8] {
+  var line = LineBuffer()
+  var timestamp = Timestamp()
+  switch format {
+  case .text:
+    timestamp.append(nanosecondsAgo: 0, to: &line)
+    line.append(Array(" \(level) \(message)".utf8))
+    for (key, value) in pairs {
+      line.append(Array(" \(key)=".utf8))
+      line.append(value: value.utf8)
+    }
+  case .json:
+    line.append("{\"time\":\"")
+    timestamp.append(nanosecondsAgo: 0, to: &line)
+    line.append(Array("\",\"level\":\"\(level)\",\"message\":\"".utf8))
+    line.append(escaped: message.utf8)
+    line.append("\"")
+    for (key, value) in pairs {
+      line.append(",\"")
+      line.append(escaped: key.utf8)
+      line.append("\":\"")
+      line.append(escaped: value.utf8)
+      line.append("\"")
+    }
+    line.append("}")
+  }
+  line.append("\n")
+  return line.bytes
 }

@@ -70,12 +70,25 @@ struct LineBuffer {
     }
   }
 
+  /// The value of a `key=value` pair: in quotes where it would otherwise not end where it ends.
+  mutating func append(value text: some Collection<UInt8>) {
+    let isPlain =
+      !text.isEmpty && !text.contains { $0 <= 0x20 || $0 == 0x22 || $0 == 0x5C || $0 == 0x7F }
+    if isPlain {
+      bytes.append(contentsOf: text)
+    } else {
+      append("\"")
+      append(escaped: text)
+      append("\"")
+    }
+  }
+
   private static func hexadecimal(_ digit: UInt8) -> UInt8 {
     digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
   }
 }
 
-/// The wall clock in the form of RFC 3339, UTC, with milliseconds. The date and time of day are
+/// Points of the wall clock in the form of RFC 3339, UTC, with milliseconds. The date and time of day are
 /// worked out once a second.
 struct Timestamp {
   private var second = Int.min
@@ -86,11 +99,15 @@ struct Timestamp {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     let now = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    let then = now - min(now, nanosecondsAgo)
-    let seconds = Int(then / 1_000_000_000)
+    append(nanosecondsSince1970: now - min(now, nanosecondsAgo), to: &line)
+  }
+
+  /// Appends a point of the wall clock.
+  mutating func append(nanosecondsSince1970 time: UInt64, to line: inout LineBuffer) {
+    let seconds = Int(time / 1_000_000_000)
     if seconds != second { renew(seconds) }
     line.append(prefix)
-    line.append(then / 1_000_000 % 1000, digits: 3)
+    line.append(time / 1_000_000 % 1000, digits: 3)
     line.append("Z")
   }
 

@@ -38,35 +38,37 @@ final class LogThread: Sendable {
     LinuxKernel().ring(bell.rawValue)
   }
 
-  /// Starts the thread. `step` does what there is to do; it is called once more after `stop`.
-  func start(name: String, _ step: @escaping @Sendable () -> Rest) {
+  /// Starts the thread. `step` does what there is to do and is told whether it is for the last time.
+  func start(name: String, _ step: @escaping @Sendable (_ isLast: Bool) -> Rest) {
     let thread = LoopThread(name: name) { self.run(step) }
     thread.detach()
   }
 
-  private func run(_ step: () -> Rest) {
+  private func run(_ step: (Bool) -> Rest) {
     while !isStopping.load(ordering: .acquiring) {
-      switch step() {
+      switch step(false) {
       case .soon: wait(bell.rawValue, LogThread.pauseMilliseconds)
       case .untilRung: wait(bell.rawValue, -1)
       }
       LinuxKernel().silence(bell.rawValue)
     }
-    _ = step()
+    _ = step(true)
     LinuxKernel().ring(ended.rawValue)
   }
 
   /// Writes what is left and ends the thread. Blocks, but not for longer than about two seconds: a
-  /// reader that has stopped must not keep the program from ending.
-  func stop() {
+  /// reader that has stopped must not keep the program from ending. Returns whether all was written.
+  func stop() -> Bool {
     isStopping.store(true, ordering: .releasing)
     ring()
-    wait(ended.rawValue, LogThread.patienceMilliseconds)
+    return wait(ended.rawValue, LogThread.patienceMilliseconds)
   }
 
-  private func wait(_ descriptor: CInt, _ milliseconds: CInt) {
+  /// Waits for a bell. Returns whether it has rung.
+  @discardableResult
+  private func wait(_ descriptor: CInt, _ milliseconds: CInt) -> Bool {
     var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    _ = poll(&item, 1, milliseconds)
+    return poll(&item, 1, milliseconds) == 1
   }
 }
 

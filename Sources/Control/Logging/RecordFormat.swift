@@ -18,9 +18,11 @@ struct RecordFormat {
   init(_ format: LogPlan.Format, topology: Topology) {
     self.format = format
     func bytes(_ name: String) -> [UInt8] {
-      guard format == .json else { return Array(name.utf8) }
       var line = LineBuffer()
-      line.append(escaped: name.utf8)
+      switch format {
+      case .text: line.append(value: name.utf8)
+      case .json: line.append(escaped: name.utf8)
+      }
       return line.bytes
     }
     listeners = topology.listeners.map { bytes($0.name) }
@@ -78,9 +80,8 @@ struct RecordFormat {
     line.append(" phase=")
     line.append(end.phase.word)
     guard end.errno != 0 else { return }
-    line.append(" error=\"")
-    line.append(errorText(end.errno))
-    line.append("\"")
+    line.append(" error=")
+    line.append(value: errorText(end.errno))
   }
 
   private mutating func appendJSON(

@@ -5,6 +5,7 @@
 
 import Addressing
 import Glibc
+import Plan
 import Reactor
 
 /// What a look-up came to.
@@ -68,7 +69,7 @@ public enum NameResolver {
     let deadline = LinuxKernel().now().advanced(by: timeout.wholeNanoseconds)
     var results = work.wait(for: names.count, until: deadline)
     for name in names where results[name] == nil {
-      results[name] = .failed("no answer within \(timeout)")
+      results[name] = .failed("no answer within \(timeout.configurationText)")
     }
     return results
   }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the command line takes for what.
+
+import ArgumentParser
+import Testing
+
+@testable import Command
+
+@Suite("Arguments")
+struct SluiceCommandTests {
+  @Test("The configuration is config.yaml unless said otherwise")
+  func defaultPath() throws {
+    let command = try SluiceCommand.parseAsRoot(["run"])
+    #expect((command as? RunCommand)?.file.path == "config.yaml")
+  }
+
+  @Test(
+    "The configuration is named in any usual way",
+    arguments: [["-c", "x"], ["-cx"], ["--config", "x"], ["--config=x"]])
+  func path(arguments: [String]) throws {
+    let run = try SluiceCommand.parseAsRoot(["run"] + arguments)
+    #expect((run as? RunCommand)?.file.path == "x")
+    let check = try SluiceCommand.parseAsRoot(["check"] + arguments)
+    #expect((check as? CheckCommand)?.file.path == "x")
+  }
+
+  @Test(
+    "What is no command, option or argument is wrong usage",
+    arguments: [["walk"], ["run", "config.yaml"], ["run", "--config"], ["--verbose"]])
+  func wrongUsage(arguments: [String]) {
+    let error = #expect(throws: (any Error).self) {
+      _ = try SluiceCommand.parseAsRoot(arguments)
+    }
+    #expect(error.map(SluiceCommand.exitCode) == .validationFailure)
+  }
+
+  @Test("Wrong usage has the exit code of sysexits.h")
+  func usageCode() {
+    #expect(ExitCode.validationFailure.rawValue == 64)
+    #expect(ExitCode.cannotStart.rawValue == 69)
+    #expect(ExitCode.wrongConfiguration.rawValue == 78)
+  }
+
+  @Test("Help names every subcommand", arguments: ["run", "check", "schema", "version"])
+  func help(subcommand: String) {
+    #expect(SluiceCommand.helpMessage().contains("\n  \(subcommand) "))
+  }
+}

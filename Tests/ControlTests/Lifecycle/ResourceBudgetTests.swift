@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the open-files limit is shared out: never more than there is, and never nothing in silence.
+
+import Addressing
+import Plan
+import Reactor
+import Testing
+
+@testable import Control
+
+@Suite("Resource budget")
+struct ResourceBudgetTests {
+  private let twoProcessors = AvailableProcessors(affinity: 2, quotaThousandths: nil)
+
+  @Test("Everything that is handed out fits into the limit", arguments: [64, 256, 1024, 20_000])
+  func fits(openFilesMax: Int) throws {
+    for isBuiltin in [false, true] {
+      let plan = samplePlan(isBuiltin ? [.builtin(.echo)] : [.socket(.v4(.loopback, port: 9))])
+      let budget = try #require(
+        ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors))
+      let perSession = isBuiltin ? 3 : 2
+      let used = budget.sessionsMax * perSession + budget.pipes * 2 + budget.workers * 3
+      #expect(used + 24 <= openFilesMax)
+      #expect(budget.sessionsMax > 0)
+    }
+  }
+
+  @Test("A limit without room for a session gives no budget", arguments: [0, 10, 31])
+  func noRoom(openFilesMax: Int) {
+    let plan = samplePlan([.socket(.v4(.loopback, port: 9))])
+    #expect(ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors) == nil)
+  }
+
+  @Test("A number of sessions that there is room for is taken as it is")
+  func asked() throws {
+    var plan = samplePlan([.socket(.v4(.loopback, port: 9))])
+    plan.sessionsMax = .count(100)
+    let budget = try #require(
+      ResourceBudget(plan, openFilesMax: 1024, processors: twoProcessors))
+    #expect(budget.sessionsMax == 100)
+    #expect(budget.refusedSessionsMax == nil)
+  }
+
+  @Test("A number of sessions that there is no room for is cut down and remembered")
+  func askedTooMuch() throws {
+    var plan = samplePlan([.socket(.v4(.loopback, port: 9))])
+    plan.sessionsMax = .count(5000)
+    let budget = try #require(
+      ResourceBudget(plan, openFilesMax: 1024, processors: twoProcessors))
+    #expect(budget.sessionsMax < 512)
+    #expect(budget.refusedSessionsMax == 5000)
+  }
+
+  @Test("Builtin endpoints cost a descriptor per session more")
+  func builtins() throws {
+    let outside = samplePlan([.socket(.v4(.loopback, port: 9))])
+    let inside = samplePlan([.builtin(.echo)])
+    let budgets = try [outside, inside].map {
+      try #require(ResourceBudget($0, openFilesMax: 10_000, processors: twoProcessors))
+    }
+    #expect(budgets[0].sessionsMax * 2 / 3 - budgets[1].sessionsMax < 10)
+  }
+
+  @Test("As many workers as processors that may really be used")
+  func workers() throws {
+    let plan = samplePlan([.builtin(.echo)])
+    let processors = AvailableProcessors(affinity: 8, quotaThousandths: 2500)
+    let budget = try #require(
+      ResourceBudget(plan, openFilesMax: 10_000, processors: processors))
+    #expect(budget.workers == 2)
+  }
+
+  @Test("Pipes that are asked for take no more than half of the descriptors")
+  func pipes() throws {
+    var plan = samplePlan([.builtin(.echo)])
+    plan.relay.pipes = .count(100_000)
+    let budget = try #require(
+      ResourceBudget(plan, openFilesMax: 1000, processors: twoProcessors))
+    #expect(budget.pipes == 250)
+  }
+}

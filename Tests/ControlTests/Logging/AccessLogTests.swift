@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The access log's thread: everything is written, and what cannot be is counted and told.
+
+import Foundation
+import Glibc
+import Plan
+import Testing
+
+@testable import Control
+@testable import DataPlane
+
+@Suite("Access log")
+struct AccessLogTests {
+  @Test("Every record of every worker is written before it ends")
+  func writesAll() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let log = try #require(try open("\(folder)/log", workers: 2))
+    log.start(.text, topology: sampleTopology())
+    for _ in 0..<100 {
+      for ring in log.rings { ring.write(sampleRecord()) }
+    }
+    log.stop()
+    let text = try String(contentsOfFile: "\(folder)/log", encoding: .utf8)
+    #expect(text.split(separator: "\n").count == 200)
+  }
+
+  @Test("A file is made so that not everybody can read it")
+  func mode() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let log = try #require(try open("\(folder)/log"))
+    var status = stat()
+    #expect(stat("\(folder)/log", &status) == 0)
+    #expect(status.st_mode & 0o007 == 0)
+    log.start(.text, topology: sampleTopology())
+    log.stop()
+  }
+
+  @Test("A file that cannot be opened is told by its name")
+  func noFile() throws {
+    let failure = #expect(throws: StartFailure.self) { _ = try open("/nowhere/log") }
+    #expect(failure?.reasons[0].contains("/nowhere/log") == true)
+  }
+
+  @Test("Without a destination there is no log")
+  func off() throws {
+    let recorder = EventRecorder()
+    let plan = LogPlan(access: .off)
+    #expect(try AccessLog.open(plan, workers: 1, logger: recorder.logger) == nil)
+  }
+
+  @Test("On a full disk records are lost, counted and told")
+  func fullDisk() throws {
+    let recorder = EventRecorder()
+    let log = try #require(try open("/dev/full", recorder: recorder))
+    log.start(.text, topology: sampleTopology())
+    for _ in 0..<3 { log.rings[0].write(sampleRecord()) }
+    log.stop()
+    #expect(recorder.counts == 3)
+    #expect(recorder.causes.allSatisfy { $0 == "No space left on device" })
+  }
+
+  @Test("What a slow reader costs is counted and told")
+  func slowReader() throws {
+    let recorder = EventRecorder()
+    let log = try #require(try open("/dev/null", recorder: recorder, queue: 16))
+    // The thread does not run yet: as slow as can be.
+    for _ in 0..<20 { log.rings[0].write(sampleRecord()) }
+    log.start(.text, topology: sampleTopology())
+    log.stop()
+    #expect(recorder.counts == 4)
+    #expect(recorder.causes == ["its reader is too slow"])
+  }
+
+  @Test("A reader that has stopped does not keep the log from ending, and that is told")
+  func stoppedReader() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    ignoreBrokenPipes()
+    #expect(mkfifo("\(folder)/log", 0o600) == 0)
+    // Opened both ways, so that opening it for writing does not wait for a reader.
+    let reader = Glibc.open("\(folder)/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    defer { close(reader) }
+    while write(reader, [UInt8](repeating: 10, count: 4096), 4096) > 0 {}
+    let recorder = EventRecorder()
+    let log = try #require(try open("\(folder)/log", recorder: recorder))
+    log.start(.text, topology: sampleTopology())
+    log.rings[0].write(sampleRecord())
+    log.stop()
+    #expect(recorder.causes == ["its reader has stopped reading"])
+  }
+
+  private func open(
+    _ path: String, workers: Int = 1, recorder: EventRecorder = EventRecorder(),
+    queue: Int = 4096
+  ) throws -> AccessLog? {
+    try AccessLog.open(
+      LogPlan(access: .file(path: path), queueMax: queue), workers: workers,
+      logger: recorder.logger)
+  }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small plans, topologies and records, and pipes to write logs to.
+
+import Addressing
+import CLinux
+import Glibc
+import Logging
+import Plan
+import Reactor
+
+@testable import Control
+@testable import DataPlane
+
+/// A plan with one route, `r`, and one upstream, `u`, with these endpoints.
+func samplePlan(_ endpoints: [EndpointAddress], listen: [ListenAddress] = [.port(0)]) -> ProxyPlan {
+  ProxyPlan(
+    routes: [RoutePlan(name: "r", listen: listen, upstream: UpstreamIndex(0))],
+    upstreams: [
+      UpstreamPlan(name: "u", endpoints: endpoints.map { EndpointPlan(address: $0) })
+    ])
+}
+
+/// A topology with one listener and one endpoint of these names.
+func sampleTopology(listener: String = ":80", endpoint: String = "10.0.0.1:5432") -> Topology {
+  let plan = samplePlan([.socket(.v4(.loopback, port: 9))])
+  let endpoints = [
+    Endpoint(
+      plan.upstreams[0].endpoints[0], name: endpoint, address: .v4(.loopback, port: 9))
+  ]
+  return Topology(
+    listeners: [Listener(descriptor: 0, name: listener, route: RouteIndex(0))],
+    routes: plan.routes.map(Route.init),
+    upstreams: [Upstream(plan.upstreams[0], endpoints: endpoints, range: 0..<1)],
+    endpoints: endpoints, sessions: SessionCount(max: 10))
+}
+
+/// A record of the only route of `sampleTopology`.
+func sampleRecord(
+  _ moment: SessionRecord.Moment = .end, endpoint: EndpointIndex? = EndpointIndex(0),
+  connect: UInt64? = 412_000,
+  end: SessionEnd? = SessionEnd(origin: .downstream, reason: .finished, phase: .downstreamFinished)
+) -> SessionRecord {
+  SessionRecord(
+    moment: moment, at: LinuxKernel().now(), listener: ListenerIndex(0), route: RouteIndex(0),
+    client: PeerAddress(.v4(.loopback, port: 43480)), endpoint: endpoint, uploadBytes: 1204,
+    downloadBytes: 88210, connectNanoseconds: connect, durationNanoseconds: 1_530_118_999,
+    attempts: 1, end: end)
+}
+
+/// A pipe whose reader decides when to read.
+final class Pipe {
+  let writer: CInt
+  private let reader: CInt
+
+  init() {
+    var ends: [CInt] = [-1, -1]
+    precondition(clinux_pipe(&ends) == 0)
+    ignoreBrokenPipes()
+    (reader, writer) = (ends[0], ends[1])
+    // As a log's output usually is.
+    _ = fcntl(writer, F_SETFL, 0)
+  }
+
+  deinit {
+    close(reader)
+    close(writer)
+  }
+
+  /// Fills the pipe, so that the next writer has to wait.
+  func fill() {
+    let flags = fcntl(writer, F_GETFL)
+    _ = fcntl(writer, F_SETFL, flags | O_NONBLOCK)
+    let bytes = [UInt8](repeating: UInt8(ascii: "\n"), count: 4096)
+    while write(writer, bytes, bytes.count) > 0 {}
+    _ = fcntl(writer, F_SETFL, flags)
+  }
+
+  /// Reads until `condition` holds for all that was read, at most for half a minute.
+  func read(until condition: (String) -> Bool) -> String {
+    var text = ""
+    var buffer = [UInt8](repeating: 0, count: 65536)
+    while !condition(text) {
+      var item = pollfd(fd: reader, events: Int16(POLLIN), revents: 0)
+      guard poll(&item, 1, 30_000) == 1 else { break }
+      let count = Glibc.read(reader, &buffer, buffer.count)
+      guard count > 0 else { break }
+      text += String(decoding: buffer[..<count], as: UTF8.self)
+    }
+    return text
+  }
+}
+
+/// Makes EPIPE an error like others, as the program does: a log's thread may still be writing when
+/// the reader is closed.
+func ignoreBrokenPipes() {
+  clinux_ignore_signal(SIGPIPE)
+}
+
+/// A new folder, which the caller removes.
+func temporaryFolder() throws -> String {
+  var template = Array("/tmp/sluice-XXXXXX".utf8CString)
+  guard let made = mkdtemp(&template) else { throw Errno(rawValue: errno) }
+  return String(cString: made)
+}
+
+/// The path of a file of the repository.
+func repositoryPath(_ relative: String) -> String {
+  let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4)
+  return parts.joined(separator: "/") + "/" + relative
+}
+
+/// Keeps what is logged about losses.
+final class EventRecorder: Sendable {
+  private let lost = Lock((counts: [Int](), causes: [String]()))
+
+  /// How many were told as lost, in all.
+  var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
+  /// The causes, in order.
+  var causes: [String] { lost.withLock { $0.causes } }
+
+  /// A logger that writes to here.
+  var logger: Logger { Logger(label: "test") { _ in Backend(recorder: self) } }
+
+  private struct Backend: LogHandler {
+    let recorder: EventRecorder
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      recorder.lost.withLock { lost in
+        if let count = event.metadata?["count"] { lost.counts.append(Int("\(count)") ?? 0) }
+        if let cause = event.metadata?["cause"] { lost.causes.append("\(cause)") }
+      }
+    }
+  }
+}
