@@ -19,7 +19,7 @@
 _Static_assert(sizeof(struct clinux_event) == sizeof(struct epoll_event), "layout of an event");
 _Static_assert(offsetof(struct clinux_event, token) == offsetof(struct epoll_event, data),
                "layout of an event");
-_Static_assert(CLINUX_EPOLLIN == EPOLLIN && CLINUX_EPOLLOUT == EPOLLOUT &&
+_Static_assert(CLINUX_EPOLLIN == EPOLLIN && CLINUX_EPOLLPRI == EPOLLPRI && CLINUX_EPOLLOUT == EPOLLOUT &&
                  CLINUX_EPOLLERR == EPOLLERR && CLINUX_EPOLLHUP == EPOLLHUP &&
                  CLINUX_EPOLLRDHUP == EPOLLRDHUP && CLINUX_EPOLLET == EPOLLET &&
                  CLINUX_EPOLLEXCLUSIVE == EPOLLEXCLUSIVE,

@@ -21,6 +21,7 @@ __attribute__((packed))
 ;
 
 #define CLINUX_EPOLLIN 0x001u
+#define CLINUX_EPOLLPRI 0x002u
 #define CLINUX_EPOLLOUT 0x004u
 #define CLINUX_EPOLLERR 0x008u
 #define CLINUX_EPOLLHUP 0x010u

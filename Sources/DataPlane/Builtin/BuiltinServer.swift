@@ -66,6 +66,7 @@ final class BuiltinLoop: LoopCore {
 
   private static let bufferBytes = 16 << 10
   private static let turnBytes = 256 << 10
+  private static let pauseNanoseconds: UInt64 = 100_000_000
 
   let kernel = LinuxKernel()
   let poller: Poller<LinuxKernel>
@@ -76,6 +77,9 @@ final class BuiltinLoop: LoopCore {
   private var connections: Slab<Connection>
   private var queue: [Token] = []
   private var queueInTurn: [Token] = []
+  /// Listeners that are not watched for a while.
+  private var paused: [Int] = []
+  private var resumeAt = Instant.distantFuture
   private var messages: [Void] = []
   private var lastGeneration: UInt32 = 0
   private var isStopped = false
@@ -112,7 +116,10 @@ final class BuiltinLoop: LoopCore {
     }
   }
 
-  func nextDeadline() -> Instant { queue.isEmpty ? .distantFuture : now }
+  func nextDeadline() -> Instant {
+    guard queue.isEmpty else { return now }
+    return paused.isEmpty ? .distantFuture : resumeAt
+  }
 
   func prepareToSleep() -> Bool { inbox.prepareToSleep() }
 
@@ -135,6 +142,7 @@ final class BuiltinLoop: LoopCore {
       serve(token.index, connection)
     }
     queueInTurn.removeAll(keepingCapacity: true)
+    resume()
     inbox.drain(into: &messages)
     if !messages.isEmpty { isStopped = true }
     messages.removeAll(keepingCapacity: true)
@@ -147,8 +155,13 @@ final class BuiltinLoop: LoopCore {
 
   private func accept(_ position: Int) {
     for _ in 0..<64 {
-      guard case .accepted(let descriptor, _) = kernel.accept(from: sockets[position].descriptor)
-      else { return }
+      let descriptor: CInt
+      switch kernel.accept(from: sockets[position].descriptor) {
+      case .accepted(let accepted, _): descriptor = accepted
+      case .aborted: continue
+      case .wouldBlock: return
+      case .failed: return pause(position)
+      }
       // Left in the kernel's queue it would be reported again and again.
       guard !connections.isFull else {
         kernel.close(descriptor)
@@ -169,6 +182,28 @@ final class BuiltinLoop: LoopCore {
         continue
       }
       serve(index, connection)
+    }
+  }
+
+  /// Out of descriptors: a listener that is left registered would be reported for ever.
+  private func pause(_ position: Int) {
+    poller.remove(sockets[position].descriptor)
+    paused.append(position)
+    resumeAt = now.advanced(by: BuiltinLoop.pauseNanoseconds)
+  }
+
+  private func resume() {
+    guard !paused.isEmpty, now >= resumeAt else { return }
+    let positions = paused
+    paused = []
+    for position in positions {
+      let token = Token(.listener, index: position, generation: 0)
+      do throws(Errno) {
+        try poller.add(sockets[position].descriptor, for: .readable, token: token)
+      } catch {
+        paused.append(position)
+        resumeAt = now.advanced(by: BuiltinLoop.pauseNanoseconds)
+      }
     }
   }
 

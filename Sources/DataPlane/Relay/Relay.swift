@@ -112,7 +112,9 @@ struct Relay<K: Kernel>: ~Copyable {
       } else {
         direction.fullReads = 0
         // A short read has emptied the socket, unless an end waits behind it.
-        if !source.flags.contains(.hungUp) { source.flags.remove(.readable) }
+        if source.flags.isDisjoint(with: [.hungUp, .readsInPieces]) {
+          source.flags.remove(.readable)
+        }
       }
       return deliver(count, &direction, to: &destination)
     case .wouldBlock: noteNothing(&direction, from: &source)

@@ -28,7 +28,9 @@ extension Worker {
       receiveConnecting(readiness, token, session)
     case .relaying:
       let way: Way = token.kind == .downstream ? .upload : .download
+      let wasHalfClosed = session.pointee.isHalfClosed
       note(readiness, way, session)
+      if session.pointee.isHalfClosed, !wasHalfClosed { startHalfClose(token.index, session) }
       if readiness.contains(.error), let errno = takeError(way, session) {
         guard sideFailed(token.index, session, way, errno) else { return }
       }
@@ -72,13 +74,15 @@ extension Worker {
     if session.pointee.upload.bytes &+ session.pointee.download.bytes != before {
       session.pointee.lastMovedAt = now
     }
-    if session.pointee.isHalfClosed, !wasHalfClosed {
-      // The end of a stream is something that moves, too: from now on the half-close timeout counts,
-      // however long the session was still before.
-      session.pointee.lastMovedAt = now
-      armTimer(index, session)
-    }
+    if session.pointee.isHalfClosed, !wasHalfClosed { startHalfClose(index, session) }
     noteFinished(index, session)
+  }
+
+  /// The end of a stream is something that moves, too: from now on the half-close timeout counts,
+  /// however long the session was still before.
+  private func startHalfClose(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    session.pointee.lastMovedAt = now
+    armTimer(index, session)
   }
 
   /// Moves what can be moved one way. Returns whether the session is still being relayed.
@@ -119,7 +123,7 @@ extension Worker {
   private func enqueue(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     guard !session.pointee.isQueued else { return }
     session.pointee.isQueued = true
-    queue.append(
+    queuedInTurn.append(
       Token(.downstream, index: index, generation: session.pointee.downstream.generation))
   }
 
@@ -148,9 +152,11 @@ extension Worker {
   func sideFailed(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way, _ errno: Errno
   ) -> Bool {
+    // Looking for what the endpoint may have said moves the session on.
+    let phase = session.pointee.phase
     if way == .download, retry(index, session, errno) { return false }
     let error = SessionError(relaying: errno, on: way.source)
-    session.pointee.noteEnd(error.origin, error.reason, errno: errno)
+    session.pointee.noteEnd(error.origin, error.reason, errno: errno, in: phase)
     let rest: Direction.Stage
     switch way {
     case .upload:

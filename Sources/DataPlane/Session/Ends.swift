@@ -17,7 +17,8 @@ extension Worker {
         listener: listener, route: topology.listeners[listener.position].route, now: now))
     guard let session = sessions.find(index) else { preconditionFailure("inserted above") }
     // A new connection has room; only its input must be told.
-    session.pointee.downstream.flags = .writable
+    session.pointee.downstream.flags =
+      client == .unix ? [.writable, .readsInPieces] : .writable
     do throws(Errno) {
       try poller.add(
         descriptor, for: .stream, token: Token(.downstream, index: index, generation: generation))

@@ -54,10 +54,14 @@ struct Side: ~Copyable {
     static let readable = Flags(rawValue: 1)
     /// Writing may find room.
     static let writable = Flags(rawValue: 2)
-    /// An end or a failure waits behind what can still be read, so a short read proves nothing.
+    /// The peer will send no more, or the connection has failed: an end waits behind what can still
+    /// be read.
     static let hungUp = Flags(rawValue: 4)
     /// It has failed: what it says from now on is no orderly end.
     static let failed = Flags(rawValue: 8)
+    /// A short read does not prove that there is no more to read: one stops at urgent data, and on
+    /// unix sockets at a change of credentials.
+    static let readsInPieces = Flags(rawValue: 16)
   }
 
   var socket: SocketHandle
@@ -84,6 +88,7 @@ struct Side: ~Copyable {
     // A hang-up or an error must be found by writing, too, instead of waiting for room for ever.
     if !readiness.isDisjoint(with: [.writable, .hangUp, .error]) { flags.insert(.writable) }
     if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { flags.insert(.hungUp) }
+    if readiness.contains(.urgent) { flags.insert(.readsInPieces) }
   }
 }
 
@@ -158,8 +163,13 @@ struct Session: ~Copyable {
     }
   }
 
-  /// Whether at least one side can send no more, so that the half-close timeout counts.
-  var isHalfClosed: Bool { state == .relaying && !(upload.isOpen && download.isOpen) }
+  /// Whether at least one side can send no more, so that the half-close timeout counts; also when
+  /// that end still waits behind bytes that the other side does not take.
+  var isHalfClosed: Bool {
+    state == .relaying
+      && (!upload.isOpen || !download.isOpen || downstream.flags.contains(.hungUp)
+        || upstream.flags.contains(.hungUp))
+  }
 
   /// Whether another endpoint may still serve this session: not one byte has been written to the
   /// current one or come from it.
@@ -169,10 +179,12 @@ struct Session: ~Copyable {
 
   /// Notes why the session ends, unless an earlier cause is known.
   mutating func noteEnd(
-    _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil
+    _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil,
+    in phase: SessionEnd.Phase? = nil
   ) {
     if end == nil {
-      end = SessionEnd(origin: origin, reason: reason, phase: phase, errno: errno)
+      end = SessionEnd(
+        origin: origin, reason: reason, phase: phase ?? self.phase, errno: errno)
     }
   }
 

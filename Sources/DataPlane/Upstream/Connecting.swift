@@ -70,6 +70,7 @@ extension Worker {
         descriptor, for: .stream, token: Token(.upstream, index: index, generation: generation))
       session.pointee.upstream = Side(
         socket: SocketHandle(owning: descriptor), generation: generation)
+      if !address.isIP { session.pointee.upstream.flags = .readsInPieces }
       return progress == .connected
     } catch {
       kernel.close(descriptor)

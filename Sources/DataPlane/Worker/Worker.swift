@@ -36,9 +36,10 @@ final class Worker<K: Kernel>: LoopCore {
   var pause = PauseState()
   var random: SplitMix64
 
-  /// Sessions whose turn ended before they were done, by the token of their client side.
-  var queue: [Token] = []
-  private var queueInTurn: [Token] = []
+  /// Sessions that were not done when their budget was spent, by the token of their client side.
+  private var queued: [Token] = []
+  /// The same, of the current turn.
+  var queuedInTurn: [Token] = []
   private var messages: [WorkerMessage] = []
   private let bell: Bell<K>
   private var lastGeneration: UInt32 = 0
@@ -101,7 +102,7 @@ final class Worker<K: Kernel>: LoopCore {
   // MARK: The turn
 
   func nextDeadline() -> Instant {
-    queue.isEmpty ? timers.nextDeadline() ?? .distantFuture : now
+    queued.isEmpty ? timers.nextDeadline() ?? .distantFuture : now
   }
 
   func prepareToSleep() -> Bool {
@@ -128,14 +129,15 @@ final class Worker<K: Kernel>: LoopCore {
   }
 
   func finishTurn() {
-    swap(&queue, &queueInTurn)
-    for token in queueInTurn {
+    // Those of earlier turns; whoever has spent its budget in this one waits for the next.
+    for token in queued {
       // Sessions may have ended since; their tokens then find nobody.
       guard let session = findSession(token) else { continue }
       session.pointee.isQueued = false
       if session.pointee.state == .relaying { relayBytes(token.index, session) }
     }
-    queueInTurn.removeAll(keepingCapacity: true)
+    queued.removeAll(keepingCapacity: true)
+    swap(&queued, &queuedInTurn)
 
     while let index = timers.popDue(at: now) {
       if index == pauseTimer { reviewPause() } else { deadlinePassed(index) }

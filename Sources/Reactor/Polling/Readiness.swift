@@ -12,7 +12,8 @@ public struct Interest: Hashable, Sendable {
   /// Both directions of a stream socket, told once per change (edge-triggered). Registered once,
   /// never changed: reading and writing go on until the kernel says that it would block.
   public static let stream = Interest(
-    rawValue: CLINUX_EPOLLIN | CLINUX_EPOLLOUT | CLINUX_EPOLLRDHUP | CLINUX_EPOLLET)
+    rawValue: CLINUX_EPOLLIN | CLINUX_EPOLLPRI | CLINUX_EPOLLOUT | CLINUX_EPOLLRDHUP
+      | CLINUX_EPOLLET)
 
   /// A listening socket that several loops share. Level-triggered, because accepting stops at a
   /// bound, and an edge would then never come again; exclusive, so that a connection wakes one loop
@@ -40,6 +41,8 @@ public struct Readiness: OptionSet, Hashable, Sendable {
 
   /// There is something to read, or an end or an error to be found by reading.
   public static let readable = Readiness(rawValue: 0x001)
+  /// Urgent data has arrived (tcp(7)); reading stops short of it.
+  public static let urgent = Readiness(rawValue: 0x002)
   /// There is room to write.
   public static let writable = Readiness(rawValue: 0x004)
   /// The socket has failed; `SO_ERROR` or the next call tells how.
