@@ -3,8 +3,8 @@
 // in an order that follows from a seed, and whatever they do, no byte is lost, doubled or reordered,
 // an end is told as what it was, every session ends, and nothing leaks.
 //
-// SLUICE_SCHEDULES=N runs N seeds, SLUICE_SCHEDULE_SEED=S runs one alone and says so beforehand,
-// since a seed that ends in a trap cannot be reported afterwards.
+// SLUICE_SCHEDULES=N runs N seeds, from SLUICE_SCHEDULE_FIRST on; SLUICE_SCHEDULE_SEED=S runs one
+// alone. Each seed is told beforehand, since one that ends in a trap cannot be reported afterwards.
 
 import Glibc
 import Testing
@@ -18,7 +18,8 @@ import Testing
 
   static var seeds: [UInt64] {
     if let seed = environment("SLUICE_SCHEDULE_SEED") { return [seed] }
-    return Array(1...(environment("SLUICE_SCHEDULES") ?? 300))
+    let first = environment("SLUICE_SCHEDULE_FIRST") ?? 1
+    return Array(first..<first + (environment("SLUICE_SCHEDULES") ?? 300))
   }
 
   private func say(_ text: String) {

@@ -9,21 +9,16 @@ import Testing
 @testable import Configuration
 
 @Suite struct FuzzTests {
-  @Test func mutatedFilesAreDecodedOrRefusedWithAPlace() throws {
+  @Test(.timeLimit(.minutes(10))) func mutatedFilesAreDecodedOrRefusedWithAPlace() throws {
     let count = number("SLUICE_FUZZ_FILES") ?? 1000
     let first = UInt64(number("SLUICE_FUZZ_SEED") ?? 1)
     let bases = [Array(repositoryFile("config.yaml").utf8), Array(richFile.utf8)]
     try #require(!bases[0].isEmpty)
-    let clock = ContinuousClock()
     for seed in first..<(first + UInt64(count)) {
       var mutator = Mutator(seed: seed)
       let bytes = mutator.mutated(bases)
-      var decoded = DecodedPlan?.none
-      let elapsed = clock.measure {
-        decoded = decodePlan(bytes, fileName: "f") { ["DB": "db", "N": "3"][$0] }
-      }
-      try check(try #require(decoded), bytes, seed: seed)
-      #expect(elapsed < .seconds(5), "seed \(seed)")
+      let decoded = decodePlan(bytes, fileName: "f") { ["DB": "db", "N": "3"][$0] }
+      try check(decoded, bytes, seed: seed)
     }
   }
 

@@ -15,22 +15,17 @@ import Testing
       let aliases = Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ", ")
       text += "x-\(level): &a\(level) [\(aliases)]\n"
     }
-    let clock = ContinuousClock()
-    var found: Diagnostic?
-    let elapsed = clock.measure { found = first(text) }
-    #expect(found?.message.hasPrefix("the file holds more than 400000 values") == true)
-    #expect(elapsed < .seconds(2))
+    #expect(
+      first(text)?.message.hasPrefix("the file holds more than 400000 values") == true)
   }
 
   @Test(arguments: ["[", "{a: ", "- ", "? "])
-  func deepNestingIsRefusedQuickly(_ opening: String) {
-    let clock = ContinuousClock()
-    var found: Diagnostic?
-    let elapsed = clock.measure {
-      found = first("a:\n " + String(repeating: opening, count: 100_000))
-    }
+  func deepNestingIsRefusedWhereItBegins(_ opening: String) {
+    let found = first("a:\n " + String(repeating: opening, count: 100_000))
     #expect(found?.message == "the nesting is deeper than 64 levels")
-    #expect(elapsed < .seconds(2))
+    // Told at the level that is one too many: the parser, which takes quadratic time, went no further.
+    #expect(found?.line == 2)
+    #expect((found?.column ?? .max) <= 2 + 65 * opening.count)
   }
 
   @Test func nestingBehindAliasesCounts() {
