@@ -148,9 +148,11 @@ extension Worker {
   func sideFailed(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way, _ errno: Errno
   ) -> Bool {
+    // Looking for what the endpoint had said ends its direction, so ask before.
+    let phase = session.pointee.phase
     if way == .download, retry(index, session, errno) { return false }
     let error = SessionError(relaying: errno, on: way.source)
-    session.pointee.noteEnd(error.origin, error.reason, errno: errno)
+    session.pointee.noteEnd(error.origin, error.reason, phase: phase, errno: errno)
     let rest: Direction.Stage
     switch way {
     case .upload:

@@ -167,12 +167,14 @@ struct Session: ~Copyable {
     upload.bytes == 0 && download.bytes == 0 && download.keptBytes == 0 && download.isOpen
   }
 
-  /// Notes why the session ends, unless an earlier cause is known.
+  /// Notes why the session ends, unless an earlier cause is known. The phase is that of now unless
+  /// another is given.
   mutating func noteEnd(
-    _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil
+    _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, phase: SessionEnd.Phase? = nil,
+    errno: Errno? = nil
   ) {
     if end == nil {
-      end = SessionEnd(origin: origin, reason: reason, phase: phase, errno: errno)
+      end = SessionEnd(origin: origin, reason: reason, phase: phase ?? self.phase, errno: errno)
     }
   }
 
