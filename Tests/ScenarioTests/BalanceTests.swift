@@ -76,6 +76,7 @@ struct ToTests {
       """)
     #expect(try Connection(proxy.address()).ask("") == "a")
     #expect(try proxy.record()["endpoint"] == "localhost(127.0.0.1:\(port))")
+    #expect(proxy.event("looked up")?["addresses"]?.contains("127.0.0.1") == true)
   }
 
   @Test("A unix socket is an endpoint")

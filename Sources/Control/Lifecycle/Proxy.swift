@@ -103,7 +103,10 @@ public final class Proxy {
       .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
     workers = try Proxy.makeWorkers(plan, budget, topology, accessLog, reports)
     workersAccepting = workers.count
-    announce(budget)
+    Announcement(
+      plan: plan, topology: topology, names: names, budget: budget,
+      unusedDescriptors: listeners.unused
+    ).write(to: logger)
   }
 
   /// What `body` makes; `nil` when it cannot, with why added to `reasons`.
@@ -270,49 +273,6 @@ public final class Proxy {
   }
 
   // MARK: Words
-
-  /// Says what listens where, and which limits will be felt.
-  private func announce(_ budget: ResourceBudget) {
-    for listener in topology.listeners {
-      let route = plan.routes[listener.route.position]
-      let upstream = plan[route.upstream]
-      let endpoints = upstream.endpoints.map { "\($0.address)" }
-      let shown = endpoints.prefix(4).joined(separator: ",")
-      let more = endpoints.count > 4 ? ",… (\(endpoints.count))" : ""
-      var metadata: Logger.Metadata = [
-        "at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)",
-      ]
-      if upstream.name != route.name { metadata["upstream"] = "\(upstream.name)" }
-      if let max = route.sessionsMax { metadata["sessions_max"] = "\(max)" }
-      logger.info("listening", metadata: metadata)
-    }
-    for descriptor in listeners.unused {
-      logger.warning(
-        "a socket was handed over, and no route listens at it",
-        metadata: ["listen": "fd:\(descriptor)"])
-    }
-    if let refused = budget.refusedSessionsMax {
-      logger.warning(
-        "max_sessions is above what the open-files limit has room for",
-        metadata: [
-          "max_sessions": "\(refused)", "possible": "\(budget.sessionsMax)",
-          "open_files": "\(budget.openFilesMax)",
-        ])
-    }
-    let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
-    let bound =
-      switch plan.sessionsMax {
-      case .count where budget.refusedSessionsMax == nil: "max_sessions"
-      case .count, .auto: "open_files"
-      }
-    logger.info(
-      "limits",
-      metadata: [
-        "sessions_max": "\(budget.sessionsMax)", "sessions_max_from": "\(bound)",
-        "open_files": "\(budget.openFilesMax)", "pipes": "\(budget.pipes)",
-        "buffered_max": "\((keptBytes + (1 << 20) - 1) >> 20)MiB",
-      ])
-  }
 
   private func words(_ pause: AcceptPause) -> String {
     switch pause {

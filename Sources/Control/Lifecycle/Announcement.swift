@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an operator wants to read before the first client comes: which addresses names stand for,
+// what listens where, to whom it leads, and which limits will be felt.
+
+import DataPlane
+import Logging
+import Plan
+
+/// The lines of the log between the start and `ready`.
+struct Announcement {
+  /// How many endpoints of an upstream are named; there may be hundreds.
+  private static let endpointsShown = 4
+
+  let plan: ProxyPlan
+  let topology: Topology
+  let names: [String: Resolution]
+  let budget: ResourceBudget
+  let unusedDescriptors: [Int32]
+
+  /// Logs everything.
+  func write(to logger: Logger) {
+    writeNames(to: logger)
+    writeListeners(to: logger)
+    writeLimits(to: logger)
+  }
+
+  /// Says which addresses host names stand for.
+  private func writeNames(to logger: Logger) {
+    for (name, resolution) in names.sorted(by: { $0.key < $1.key }) {
+      guard case .addresses(let addresses) = resolution else { continue }
+      let list = addresses.map(\.description).joined(separator: ",")
+      logger.info("looked up", metadata: ["name": "\(name)", "addresses": "\(list)"])
+    }
+  }
+
+  /// Says what listens where, and to whom that leads.
+  private func writeListeners(to logger: Logger) {
+    for listener in topology.listeners {
+      let route = plan.routes[listener.route.position]
+      let upstream = plan[route.upstream]
+      let endpoints = upstream.endpoints.map { "\($0.address)" }
+      let shown = endpoints.prefix(Announcement.endpointsShown).joined(separator: ",")
+      let more = endpoints.count > Announcement.endpointsShown ? ",… (\(endpoints.count))" : ""
+      var metadata: Logger.Metadata = [
+        "at": "\(listener.name)", "route": "\(route.name)", "to": "\(shown)\(more)",
+      ]
+      if upstream.name != route.name { metadata["upstream"] = "\(upstream.name)" }
+      if let max = route.sessionsMax { metadata["sessions_max"] = "\(max)" }
+      logger.info("listening", metadata: metadata)
+    }
+    for descriptor in unusedDescriptors {
+      logger.warning(
+        "a socket was handed over, and no route listens at it",
+        metadata: ["listen": "fd:\(descriptor)"])
+    }
+  }
+
+  /// Says which limits will be felt.
+  private func writeLimits(to logger: Logger) {
+    if let refused = budget.refusedSessionsMax {
+      logger.warning(
+        "max_sessions is above what the open-files limit has room for",
+        metadata: [
+          "max_sessions": "\(refused)", "possible": "\(budget.sessionsMax)",
+          "open_files": "\(budget.openFilesMax)",
+        ])
+    }
+    let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
+    let bound =
+      switch plan.sessionsMax {
+      case .count where budget.refusedSessionsMax == nil: "max_sessions"
+      case .count, .auto: "open_files"
+      }
+    logger.info(
+      "limits",
+      metadata: [
+        "sessions_max": "\(budget.sessionsMax)", "sessions_max_from": "\(bound)",
+        "open_files": "\(budget.openFilesMax)", "pipes": "\(budget.pipes)",
+        "buffered_max": "\((keptBytes + (1 << 20) - 1) >> 20)MiB",
+      ])
+  }
+}
