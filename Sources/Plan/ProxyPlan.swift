@@ -172,7 +172,7 @@ public struct RelayPlan: Hashable, Sendable {
 
   /// Makes relay bounds; the defaults are those of the configuration.
   public init(
-    bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 512 << 10,
+    bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 1 << 20,
     turnBytes: Int = 1 << 20, acceptsPerTurn: Int = 64, eventsPerTurn: Int = 256
   ) {
     self.bufferBytes = bufferBytes
@@ -202,7 +202,7 @@ public struct TCPPlan: Hashable, Sendable {
   /// Makes TCP options; the defaults are those of the configuration.
   public init(
     noDelay: Bool = true, keepalive: Duration? = .seconds(60),
-    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 256 << 10
+    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 1 << 20
   ) {
     self.noDelay = noDelay
     self.keepalive = keepalive

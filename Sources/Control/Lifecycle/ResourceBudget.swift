@@ -12,8 +12,8 @@ struct ResourceBudget: Equatable {
   private static let ownDescriptors = 24
   /// An epoll instance, a bell and a ring of records.
   private static let descriptorsPerWorker = 3
-  /// With pipes of 256 KiB this many stay within an unprivileged user's share of pipe memory
-  /// (pipe-user-pages-soft, 16,384 pages).
+  /// Enough for bulk beside hundreds of sessions whose receivers have stopped. Of pipes of 1 MiB an
+  /// unprivileged user gets 64 (pipe-user-pages-soft), then smaller ones; the pool notices.
   private static let pipesMax = 256
 
   let workers: Int
