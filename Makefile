@@ -8,6 +8,8 @@ CONFIG ?= config.yaml
 SLUICE := .build/release/sluice
 # STRICT=1 makes warnings errors; CI does.
 SWIFTFLAGS := $(if $(STRICT),-Xswiftc -warnings-as-errors)
+# The same seed walks the same way in every process.
+export SWIFT_DETERMINISTIC_HASHING := 1
 # Under a sanitizer everything takes several times as long: shorter walks, the same ground.
 SANITIZED := SLUICE_SCHEDULES=$${SLUICE_SCHEDULES:-60} SLUICE_FUZZ_FILES=$${SLUICE_FUZZ_FILES:-200}
 RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice

@@ -203,7 +203,7 @@ final class Schedule {
     kernel.nextAcceptError = nil
     // Without any timeout a session ends by its peers alone.
     let standStill = hasIdleTimeout && chaos.below(2) == 0
-    for round in 0..<8000 {
+    for round in 0..<40_000 {
       // Those who hurry are done after a while; from then on it is all waiting for deadlines.
       kernel.advance(milliseconds: round < 1000 ? 5 : round < 2000 ? 50 : 250)
       for worker in rig.workers { worker.turn() }

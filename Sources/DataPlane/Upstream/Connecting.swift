@@ -73,7 +73,7 @@ extension Worker {
       if !address.isIP { session.pointee.upstream.flags = .readsInPieces }
       return progress == .connected
     } catch {
-      kernel.close(descriptor)
+      kernel.reset(descriptor)
       throw error
     }
   }
@@ -113,7 +113,8 @@ extension Worker {
   /// Gives the current attempt up and goes on to the next endpoint.
   func attemptFailed(_ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno) {
     counters[.attemptsFailed] += 1
-    kernel.close(session.pointee.upstream.socket.take())
+    // Not closed: the endpoint may have accepted just now, and must not see an orderly end.
+    kernel.reset(session.pointee.upstream.socket.take())
     connect(index, session, after: SessionError(connecting: errno))
   }
 
