@@ -27,7 +27,7 @@ import Testing
     while all.count < count, kernel.now() < deadline {
       switch buffer.withUnsafeMutableBytes({ kernel.receive(descriptor, into: $0) }) {
       case .moved(let moved): all += buffer[..<moved]
-      case .wouldBlock: usleep(200)
+      case .wouldBlock: sched_yield()
       case .endOfStream, .failed: return (all, true)
       }
     }
