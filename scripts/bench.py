@@ -7,6 +7,9 @@ figure is the CPU time of the proxy process per operation, because that is what 
 it runs; rates and latencies stand beside it. Each is configured as people run it for this job: with
 its access log in a file and with timeouts (`--access-log off` switches all logs off).
 
+Run as root it measures in a network namespace of its own, with the congestion control that Debian
+ships, so that machines compare; `--network host` measures in the machine's own.
+
 `floor` is no proxy: the echo server alone, its own CPU per operation doubled, since a proxy has
 two sockets to serve where an echo server has one.
 """
@@ -30,7 +33,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import procfs, proxies
+from lab import network, procfs, proxies
 from lab.proxies import Proxy, Route, Settings, free_port, wait_until
 
 HOSTS = tuple(f"127.0.0.{index}" for index in range(1, 9))
@@ -75,6 +78,15 @@ CASES = (
         mark=0.6,
         seconds=3,
         # HAProxy splices for bulk only: for small messages splicing costs it more than copying.
+        splice=True,
+    ),
+    Case(
+        "bulk up x4",
+        ("bulk", "--direction", "up", "--sessions", "4"),
+        "sink",
+        "s/GB",
+        mark=0.6,
+        seconds=3,
         splice=True,
     ),
     Case(
@@ -307,6 +319,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3 if quick else 5)
     parser.add_argument("--seconds", type=float, default=1.0 if quick else None, help="per run")
     parser.add_argument("--access-log", choices=("on", "off"), default="on")
+    parser.add_argument("--network", choices=("own", "host"), default="own")
     parser.add_argument("--case", action="append", help="only cases whose name begins so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, also of each round")
     arguments = parser.parse_args()
@@ -339,11 +352,13 @@ def main() -> int:
         if not arguments.case or any(case.name.startswith(name) for name in arguments.case)
     ]
     load = build_load()
+    where = network.isolate() if arguments.network == "own" else network.congestion()
+    print(f"network: {where}")
     # World-writable, because a proxy may give up root before it opens its log.
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name, contextlib.ExitStack() as on:
         Path(name).chmod(0o777)
         bench = Bench(load, cores, Path(name))
-        for kind in ("echo", "source"):
+        for kind in ("echo", "source", "sink"):
             _, bench.endpoints[kind] = on.enter_context(bench.server(kind, bench.load_core))
         for case in chosen:
             seconds = min(arguments.seconds or case.seconds, case.seconds)
@@ -359,6 +374,7 @@ def main() -> int:
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
             "versions": {kind: version_of(kind) for kind in kinds},
+            "network": where,
             "access_log": arguments.access_log,
             "cases": results,
         }

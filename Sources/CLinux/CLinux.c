@@ -64,6 +64,11 @@ long clinux_splice(int from, int to, size_t bytes) {
   return moved == -1 ? -errno : moved;
 }
 
+int clinux_receive_queue_bytes(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCINQ, &bytes) == -1 ? -errno : bytes;
+}
+
 int clinux_send_queue_bytes(int fd) {
   int bytes = 0;
   return ioctl(fd, SIOCOUTQ, &bytes) == -1 ? -errno : bytes;

@@ -165,6 +165,8 @@ public struct RelayPlan: Hashable, Sendable {
   public var pipeBytes: Int
   /// How much a direction of a session may move before others have their turn.
   public var turnBytes: Int
+  /// How long a worker that has moved bulk lets bytes gather before it looks again; `nil`: not at all.
+  public var coalesce: Duration?
   /// How many connections a listener accepts before others have their turn.
   public var acceptsPerTurn: Int
   /// How many events a worker takes from the kernel at once.
@@ -173,12 +175,14 @@ public struct RelayPlan: Hashable, Sendable {
   /// Makes relay bounds; the defaults are those of the configuration.
   public init(
     bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 1 << 20,
-    turnBytes: Int = 1 << 20, acceptsPerTurn: Int = 64, eventsPerTurn: Int = 256
+    turnBytes: Int = 1 << 20, coalesce: Duration? = .microseconds(200), acceptsPerTurn: Int = 64,
+    eventsPerTurn: Int = 256
   ) {
     self.bufferBytes = bufferBytes
     self.pipes = pipes
     self.pipeBytes = pipeBytes
     self.turnBytes = turnBytes
+    self.coalesce = coalesce
     self.acceptsPerTurn = acceptsPerTurn
     self.eventsPerTurn = eventsPerTurn
   }

@@ -17,6 +17,7 @@ struct RigPlan {
   var pipeBytes = 64 << 10
   var pipesMax = 0
   var turnBytes = 64 << 10
+  var coalesceNanoseconds: UInt64 = 0
   var acceptsPerTurn = 16
   var eventsPerTurn = 64
   var recordsMax = 4096
@@ -103,7 +104,7 @@ final class Rig {
             number: number, sessionsMax: plan.sessionsMax, bufferBytes: plan.bufferBytes,
             pipeBytes: plan.pipeBytes, pipesMax: plan.pipesMax, turnBytes: plan.turnBytes,
             acceptsPerTurn: plan.acceptsPerTurn, eventsPerTurn: plan.eventsPerTurn,
-            seed: plan.seed &+ UInt64(number)),
+            coalesceNanoseconds: plan.coalesceNanoseconds, seed: plan.seed &+ UInt64(number)),
           topology: topology, records: rings[number], report: { reports.all.append($0) }))
     }
     let links = workers.map(\.link)

@@ -84,6 +84,7 @@ final class Schedule {
     plan.bufferBytes = dice.within(8...2048)
     plan.pipesMax = [0, 1, 8][dice.below(3)]
     plan.turnBytes = dice.within(64...8192)
+    plan.coalesceNanoseconds = [0, 200_000][dice.below(2)]
     plan.acceptsPerTurn = dice.within(1...8)
     plan.eventsPerTurn = dice.within(1...32)
     plan.routes = (0..<2).map { number in

@@ -42,6 +42,7 @@ int clinux_pipe(int ends[2]);
 int clinux_pipe_set_bytes(int fd, int bytes);
 int clinux_pipe_bytes(int fd);
 long clinux_splice(int from, int to, size_t bytes);
+int clinux_receive_queue_bytes(int fd);
 int clinux_send_queue_bytes(int fd);
 int clinux_get_option(int fd, int level, int name);
 int clinux_set_option(int fd, int level, int name, int value);

@@ -39,6 +39,7 @@ struct RelayDraft {
   var pipes: RelayPlan.PipesMax?
   var pipeBytes: Int?
   var turnBytes: Int?
+  var coalesce: Duration??
   var acceptsPerTurn: Int?
   var eventsPerTurn: Int?
 }

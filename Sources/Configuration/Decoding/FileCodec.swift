@@ -169,6 +169,12 @@ extension Codec<RelayDraft> {
           "turn", \.turnBytes, .size((4 << 10)...(64 << 20)), standard: relayStandard.turnBytes,
           "How much a direction of a session may move before others have their turn."),
         field(
+          "coalesce", \.coalesce,
+          ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).or("off"),
+          standard: relayStandard.coalesce,
+          "How long a worker that moves bulk, and nothing else, lets bytes gather before it looks "
+            + "again: fewer wake-ups, for a delay that bulk does not feel. Not with `spin`."),
+        field(
           "accepts", \.acceptsPerTurn, .integer(1...4096), standard: relayStandard.acceptsPerTurn,
           "How many connections a listener accepts before others have their turn."),
         field(

@@ -213,6 +213,7 @@ struct Lowering {
       bufferBytes: draft.bufferBytes ?? standard.bufferBytes,
       pipes: draft.pipes ?? standard.pipes, pipeBytes: draft.pipeBytes ?? standard.pipeBytes,
       turnBytes: draft.turnBytes ?? standard.turnBytes,
+      coalesce: draft.coalesce ?? standard.coalesce,
       acceptsPerTurn: draft.acceptsPerTurn ?? standard.acceptsPerTurn,
       eventsPerTurn: draft.eventsPerTurn ?? standard.eventsPerTurn)
   }

@@ -132,7 +132,8 @@ public final class Proxy {
         pipeBytes: plan.relay.pipeBytes, pipesMax: budget.pipes / budget.workers,
         turnBytes: plan.relay.turnBytes, acceptsPerTurn: plan.relay.acceptsPerTurn,
         eventsPerTurn: plan.relay.eventsPerTurn,
-        spinNanoseconds: plan.spin?.wholeNanoseconds ?? 0, seed: .random(in: .min ... .max))
+        spinNanoseconds: plan.spin?.wholeNanoseconds ?? 0,
+        coalesceNanoseconds: plan.relay.coalesce?.wholeNanoseconds ?? 0, seed: .random(in: .min ... .max))
       do throws(Errno) {
         workers.append(
           try WorkerThread(

@@ -68,12 +68,16 @@ extension Worker {
   /// Moves what can be moved both ways.
   func relayBytes(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     assert(session.pointee.state == .relaying)
-    let before = session.pointee.upload.bytes &+ session.pointee.download.bytes
+    let (uploadBefore, downloadBefore) = (
+      session.pointee.upload.bytes, session.pointee.download.bytes
+    )
     let wasHalfClosed = session.pointee.isHalfClosed
     guard pump(index, session, .upload), pump(index, session, .download) else { return }
-    if session.pointee.upload.bytes &+ session.pointee.download.bytes != before {
-      session.pointee.lastMovedAt = now
-    }
+    let uploaded = session.pointee.upload.bytes &- uploadBefore
+    let downloaded = session.pointee.download.bytes &- downloadBefore
+    if uploaded | downloaded != 0 { session.pointee.lastMovedAt = now }
+    coalescing.note(bytes: uploaded, isBulk: session.pointee.upload.isBulk, at: now)
+    coalescing.note(bytes: downloaded, isBulk: session.pointee.download.isBulk, at: now)
     if session.pointee.isHalfClosed, !wasHalfClosed { startHalfClose(index, session) }
     noteFinished(index, session)
   }

@@ -26,6 +26,7 @@ extension Worker {
       session.pointee.noteEnd(.proxy, .outOfMemory, errno: error)
       return resetSession(index, session)
     }
+    coalescing.noteExchange(at: now)
     connect(index, session)
   }
 

@@ -84,13 +84,8 @@ extension Worker {
   ) {
     if token.kind == .downstream {
       session.pointee.downstream.note(readiness)
-      // What a client has sent before it finished is still to be delivered; one that has failed
-      // wants nothing any more.
-      guard readiness.contains(.error) else { return }
-      let errno = kernel.takeError(session.pointee.downstream.socket.rawValue)
-      let error = SessionError(relaying: errno ?? .connectionReset, on: .downstream)
-      session.pointee.noteEnd(.downstream, error.reason, errno: errno)
-      return resetSession(token.index, session)
+      if readiness.contains(.error) { clientFailed(token.index, session) }
+      return
     }
     session.pointee.upstream.note(readiness)
     if readiness.isDisjoint(with: [.error, .hangUp]) {
@@ -108,6 +103,19 @@ extension Worker {
     // Accepted, and reset since (a refusal has its own number): it may have said something.
     establish(token.index, session)
     if sideFailed(token.index, session, .download, errno) { relayBytes(token.index, session) }
+  }
+
+  /// A client has reset its connection while an endpoint was being looked for. What it had sent is
+  /// still to be delivered; if that is nothing, nobody needs an endpoint any more.
+  private func clientFailed(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    guard !session.pointee.downstream.flags.contains(.failed) else { return }
+    let descriptor = session.pointee.downstream.socket.rawValue
+    let errno = kernel.takeError(descriptor) ?? .connectionReset
+    let error = SessionError(relaying: errno, on: .downstream)
+    session.pointee.noteEnd(error.origin, error.reason, errno: errno)
+    guard kernel.receiveQueueBytes(descriptor) > 0 else { return resetSession(index, session) }
+    session.pointee.downstream.flags.formUnion([.failed, .readable])
+    relay.abandon(&session.pointee.download)
   }
 
   /// Gives the current attempt up and goes on to the next endpoint.

@@ -35,6 +35,7 @@ final class Worker<K: Kernel>: LoopCore {
   var listening: [ListenerState]
   var pause = PauseState()
   var random: SplitMix64
+  var coalescing: Coalescing
 
   /// Sessions that were not done when their budget was spent, by the token of their client side.
   private var queued: [Token] = []
@@ -81,6 +82,7 @@ final class Worker<K: Kernel>: LoopCore {
     }
     listening = topology.listeners.map { _ in ListenerState() }
     random = SplitMix64(seed: settings.seed)
+    coalescing = Coalescing(nanoseconds: settings.coalesceNanoseconds, now: now)
     try poller.add(
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
   }
@@ -107,6 +109,10 @@ final class Worker<K: Kernel>: LoopCore {
 
   func prepareToSleep() -> Bool {
     link.inbox.prepareToSleep()
+  }
+
+  func coalescingNanoseconds() -> UInt64 {
+    coalescing.sleepNanoseconds(at: now)
   }
 
   func receive(_ readiness: Readiness, for token: Token) {

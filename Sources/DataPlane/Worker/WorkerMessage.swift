@@ -74,6 +74,8 @@ public struct WorkerSettings: Sendable {
   public var eventsPerTurn: Int
   /// How long it polls before it blocks.
   public var spinNanoseconds: UInt64
+  /// How long it lets bulk gather; 0: not at all. See `RelayPlan`.
+  public var coalesceNanoseconds: UInt64
   /// Where its random choices begin.
   public var seed: UInt64
 
@@ -81,7 +83,8 @@ public struct WorkerSettings: Sendable {
   public init(
     number: Int, sessionsMax: Int, bufferBytes: Int = 32 << 10, pipeBytes: Int = 256 << 10,
     pipesMax: Int = 0, turnBytes: Int = 512 << 10, acceptsPerTurn: Int = 64,
-    eventsPerTurn: Int = 256, spinNanoseconds: UInt64 = 0, seed: UInt64 = 0
+    eventsPerTurn: Int = 256, spinNanoseconds: UInt64 = 0, coalesceNanoseconds: UInt64 = 0,
+    seed: UInt64 = 0
   ) {
     self.number = number
     self.sessionsMax = sessionsMax
@@ -92,6 +95,7 @@ public struct WorkerSettings: Sendable {
     self.acceptsPerTurn = acceptsPerTurn
     self.eventsPerTurn = eventsPerTurn
     self.spinNanoseconds = spinNanoseconds
+    self.coalesceNanoseconds = coalesceNanoseconds
     self.seed = seed
   }
 }

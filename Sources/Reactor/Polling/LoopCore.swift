@@ -21,6 +21,9 @@ public protocol LoopCore: AnyObject {
   func nextDeadline() -> Instant
   /// Whether the loop may sleep: no message is waiting, and whoever leaves one will ring.
   func prepareToSleep() -> Bool
+  /// For how long the loop, when it finds nothing to do, may leave the kernel alone before it looks
+  /// again, so that more has come by then; 0: not at all. Asked once a turn.
+  func coalescingNanoseconds() -> UInt64
   /// A registered descriptor has changed.
   func receive(_ readiness: Readiness, for token: Token)
   /// Deadlines that have come are to be met, and messages to be taken. Called once a turn, last.
@@ -28,12 +31,17 @@ public protocol LoopCore: AnyObject {
 }
 
 extension LoopCore {
+  /// Whatever comes is handled at once.
+  @inlinable
+  public func coalescingNanoseconds() -> UInt64 { 0 }
+
   /// Waits and handles what has come. Blocks up to the next deadline.
   @inlinable
   public func turn() {
     var deadline = nextDeadline()
     if deadline > now, !prepareToSleep() { deadline = now }
-    let count = poller.waitForEvents(until: deadline, now: now)
+    let count = poller.waitForEvents(
+      until: deadline, now: now, coalescing: coalescingNanoseconds())
     now = kernel.now()
     for index in 0..<count {
       let (token, readiness) = poller.event(index)

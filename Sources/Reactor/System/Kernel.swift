@@ -72,7 +72,7 @@ public struct StreamOptions: Hashable, Sendable {
   }
 }
 
-/// The system calls of a loop. None blocks, but for `wait`.
+/// The system calls of a loop. None blocks, but for `wait` and `sleep`.
 ///
 /// Implementations retry `EINTR` and trap on `EBADF` and `EFAULT`, which only a bug of ours can
 /// cause.
@@ -91,6 +91,10 @@ public protocol Kernel: Sendable {
   func wait(
     poll: CInt, into events: UnsafeMutableBufferPointer<clinux_event>, timeoutMilliseconds: CInt
   ) -> Int
+
+  /// Does nothing for a while, whatever happens (clock_nanosleep(2)); the kernel may take some tens
+  /// of microseconds longer.
+  func sleep(nanoseconds: UInt64)
 
   /// A new eventfd(2), with which other threads end a `wait`. The caller closes it.
   func makeBell() throws(Errno) -> CInt
@@ -120,6 +124,8 @@ public protocol Kernel: Sendable {
   /// Sends the end of the stream after what was written. A connection that is gone already is no
   /// error: its own event tells.
   func shutdownWrite(_ descriptor: CInt)
+  /// How many bytes have arrived and were not read yet (`SIOCINQ`, tcp(7)).
+  func receiveQueueBytes(_ descriptor: CInt) -> Int
   /// How many written bytes the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
   func sendQueueBytes(_ descriptor: CInt) -> Int
   /// Closes a descriptor; never retried (close(2)).

@@ -47,6 +47,13 @@ public struct LinuxKernel: Kernel, Sendable {
     return Int(count)
   }
 
+  public func sleep(nanoseconds: UInt64) {
+    var time = timespec(
+      tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+    // EINTR: a signal ends the sleep early, which does no harm.
+    _ = clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nil)
+  }
+
   public func makeBell() throws(Errno) -> CInt {
     try value(of: clinux_eventfd())
   }
@@ -131,6 +138,10 @@ public struct LinuxKernel: Kernel, Sendable {
   public func shutdownWrite(_ descriptor: CInt) {
     let result = shutdown(descriptor, CInt(SHUT_WR))
     if result == -1, errno == EBADF { trap("shutdown", errno) }
+  }
+
+  public func receiveQueueBytes(_ descriptor: CInt) -> Int {
+    max(0, Int(clinux_receive_queue_bytes(descriptor)))
   }
 
   public func sendQueueBytes(_ descriptor: CInt) -> Int {

@@ -33,7 +33,7 @@ import Testing
       plan.relay
         == RelayPlan(
           bufferBytes: 65536, pipes: .count(0), pipeBytes: 1 << 20, turnBytes: 1_000_000,
-          acceptsPerTurn: 1, eventsPerTurn: 2))
+          coalesce: nil, acceptsPerTurn: 1, eventsPerTurn: 2))
     #expect(plan.routes.map(\.name) == ["cache", "db", "sock"])
     let cache = plan.routes[0]
     #expect(cache.idle == nil)
@@ -148,7 +148,7 @@ let richFile = #"""
   max_sessions: 9000
   log: {level: warning, format: json, access: /var/log/a$$b.log, queue: 100}
   shutdown: {delay: 1s500ms, drain: off}
-  relay: {buffer: 64KiB, pipes: 0, pipe: 1MiB, turn: 1MB, accepts: 1, events: 2}
+  relay: {buffer: 64KiB, pipes: 0, pipe: 1MiB, turn: 1MB, coalesce: off, accepts: 1, events: 2}
   defaults:
     route: {idle: 1h, half_close: 1h30m, linger: 0s, backlog: 7, log: {access: off}}
     upstream: {balance: least_connections, connect: 9s, attempt: 100ms}

@@ -34,6 +34,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   var nextRegisterError: Errno?
   /// All waits so far, and what the last one was asked and answered.
   private(set) var waitCount = 0
+  /// How many times a loop let events gather.
+  private(set) var sleepCount = 0
   private(set) var lastWait: (timeoutMilliseconds: CInt, count: Int) = (0, 0)
   private(set) var pipeCount = 0
   private(set) var spliceCount = 0
@@ -128,6 +130,10 @@ final class FakeKernel: Kernel, @unchecked Sendable {
     return count
   }
 
+  func sleep(nanoseconds: UInt64) {
+    sleepCount += 1
+  }
+
   func makeBell() throws(Errno) -> CInt {
     try open(FakeBell())
   }
@@ -212,6 +218,10 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func shutdownWrite(_ descriptor: CInt) {
     file(descriptor, as: FakeStream.self).shutdownWrite()
+  }
+
+  func receiveQueueBytes(_ descriptor: CInt) -> Int {
+    file(descriptor, as: FakeStream.self).receiveQueue.count
   }
 
   func sendQueueBytes(_ descriptor: CInt) -> Int {

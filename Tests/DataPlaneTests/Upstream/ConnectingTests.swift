@@ -110,6 +110,40 @@ import Testing
     #expect(end?.phase == .connecting)
   }
 
+  @Test func whatAClientSaidBeforeItBrokeIsDeliveredOnceConnected() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    rig.kernel.serve(9000, .isSilent)
+    let server = rig.kernel.serve(9001, .accepts)
+    let client = rig.connectClient()
+    client.write("last words")
+    client.carry()
+    client.reset()
+    rig.settle()
+    // The first endpoint takes too long; the second has them all.
+    rig.advance(milliseconds: 1600)
+    try #require(server.accepted.count == 1)
+    #expect(server.accepted[0].readText() == "last words")
+    #expect(server.accepted[0].readEnd() == .failed(.connectionReset))
+    let end = end(rig)
+    #expect(end?.origin == .downstream)
+    #expect(end?.reason == .reset)
+    #expect(end?.phase == .connecting)
+  }
+
+  @Test func lastWordsThatNobodyTakesDoNotChangeWhoEndedTheSession() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    rig.kernel.serve(9000, .isSilent)
+    rig.kernel.serve(9001, .refuses)
+    let client = rig.connectClient()
+    client.write("last words")
+    client.carry()
+    client.reset()
+    rig.settle()
+    #expect(rig.worker.sessions.count == 1)
+    rig.advance(milliseconds: 1600)
+    #expect(end(rig)?.origin == .downstream)
+  }
+
   @Test func aClientThatFinishesWhileConnectingIsServed() throws {
     let rig = try Rig()
     let server = rig.kernel.serve(9000, .isSilent)
