@@ -133,7 +133,8 @@ public final class Proxy {
         turnBytes: plan.relay.turnBytes, acceptsPerTurn: plan.relay.acceptsPerTurn,
         eventsPerTurn: plan.relay.eventsPerTurn,
         spinNanoseconds: plan.spin?.wholeNanoseconds ?? 0,
-        coalesceNanoseconds: plan.relay.coalesce?.wholeNanoseconds ?? 0, seed: .random(in: .min ... .max))
+        coalesceNanoseconds: plan.relay.coalesce?.wholeNanoseconds ?? 0,
+        seed: .random(in: .min ... .max))
       do throws(Errno) {
         workers.append(
           try WorkerThread(
