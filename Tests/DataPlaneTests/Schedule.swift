@@ -50,6 +50,7 @@ final class Schedule {
     rig = try Rig(Schedule.plan(dice, hasIdleTimeout: hasIdleTimeout, seed), kernel: kernel)
     if dice.below(2) == 0 {
       kernel.chaos.transferPerMille = dice.within(1...300)
+      kernel.chaos.urgentPerMille = [0, 0, 20, 200][dice.below(4)]
       kernel.chaos.reportPerMille = dice.within(1...200)
       kernel.chaos.shufflesEvents = true
     }
@@ -59,7 +60,7 @@ final class Schedule {
     }
     let manners: [FakeServer.Manner] = [
       .accepts, .accepts, .accepts, .acceptsAtOnce, .refuses, .refusesAtOnce, .isSilent, .resets,
-      .hasNoPorts, .isUnreachable,
+      .hasNoPorts, .isUnreachable, .isBusy,
     ]
     for upstream in 0..<2 {
       for number in 0..<3 {

@@ -191,6 +191,7 @@ extension SessionEnd.Reason {
     case .noEndpoint: "no_endpoint"
     case .outOfDescriptors: "out_of_descriptors"
     case .outOfPorts: "out_of_ports"
+    case .noSource: "no_source"
     case .outOfMemory: "out_of_memory"
     case .drainDeadline: "drain_deadline"
     case .killed: "killed"

@@ -72,6 +72,8 @@ extension Worker {
       case .accepted(let descriptor, let peer):
         counters[.accepted] += 1
         place(descriptor, peer, index)
+        // Serving it may have shown that there is not enough for another.
+        guard listening[index.position].isRegistered else { return false }
       case .wouldBlock:
         uncountAccepted(listener.route)
         return false
@@ -150,7 +152,7 @@ extension Worker {
   // MARK: Pausing
 
   /// Stops watching listeners until a session ends or a little time has passed.
-  private func pauseAccepting(_ reason: AcceptPause) {
+  func pauseAccepting(_ reason: AcceptPause) {
     counters[.acceptPaused] += 1
     for position in listening.indices {
       // A full route is no reason not to accept for others.

@@ -32,7 +32,7 @@ public struct SessionRecord: Sendable {
   public let uploadBytes: UInt64
   /// Bytes from the endpoint that the client's connection took.
   public let downloadBytes: UInt64
-  /// From the first attempt to the connection; `nil` if there was none.
+  /// From accepting to the connection; `nil` if there was none.
   public let connectNanoseconds: UInt64?
   /// Since the client was accepted.
   public let durationNanoseconds: UInt64

@@ -4,7 +4,7 @@
 //
 // An unprivileged user's pipes shrink to one or two pages beyond a limit (pipe-user-pages-soft,
 // pipe(7)). Such a pipe moves less per call than a copy would: it is given back, and no more are
-// asked for until some were closed.
+// asked for until some were closed, or many requests later: others' pipes may be gone by then.
 
 import Reactor
 
@@ -19,6 +19,9 @@ struct PipePool<K: Kernel>: ~Copyable {
   private static var usefulBytes: Int { 64 << 10 }
   /// How many empty pipes are kept open for the next bulk.
   private static var idleMax: Int { 16 }
+  /// How many requests are turned down before the kernel is asked again. Each is followed by a copy of a
+  /// buffer, so that asking costs nothing beside it.
+  private static var turnedDownMax: Int { 1000 }
 
   private let kernel: K
   private let pipeBytes: Int
@@ -30,6 +33,8 @@ struct PipePool<K: Kernel>: ~Copyable {
   private(set) var openCount = 0
   /// How many pipes are open at most, lowered when the kernel refuses or shrinks one.
   private var allowed: Int
+  /// Requests that were turned down without asking the kernel.
+  private var turnedDown = 0
 
   init(kernel: K, pipeBytes: Int, pipesMax: Int) {
     self.kernel = kernel
@@ -56,17 +61,17 @@ struct PipePool<K: Kernel>: ~Copyable {
   /// An empty pipe, `nil` when there is none to be had.
   mutating func take() -> PipeIndex? {
     if let index = idle.popLast() { return index }
-    guard openCount < allowed else { return nil }
-    guard let pipe = try? kernel.makePipe(bytes: pipeBytes) else {
+    guard openCount < pipesMax else { return nil }
+    guard openCount < allowed || turnedDown >= PipePool.turnedDownMax else {
+      turnedDown += 1
+      return nil
+    }
+    turnedDown = 0
+    guard let pipe = makeUsefulPipe() else {
       allowed = openCount
       return nil
     }
-    guard pipe.bytes >= PipePool.usefulBytes else {
-      kernel.close(pipe.readEnd)
-      kernel.close(pipe.writeEnd)
-      allowed = openCount
-      return nil
-    }
+    allowed = pipesMax
     openCount += 1
     if let index = vacant.popLast() {
       pipes[Int(index.rawValue)] = pipe
@@ -74,6 +79,16 @@ struct PipePool<K: Kernel>: ~Copyable {
     }
     pipes.append(pipe)
     return PipeIndex(rawValue: Int32(pipes.count - 1))
+  }
+
+  private func makeUsefulPipe() -> Pipe? {
+    guard let pipe = try? kernel.makePipe(bytes: pipeBytes) else { return nil }
+    guard pipe.bytes >= PipePool.usefulBytes else {
+      kernel.close(pipe.readEnd)
+      kernel.close(pipe.writeEnd)
+      return nil
+    }
+    return pipe
   }
 
   /// Takes back a pipe. One that is not empty cannot serve another session and is closed.

@@ -86,7 +86,7 @@ struct Relay<K: Kernel>: ~Copyable {
       guard budget > 0 else { return .budgetSpent }
       let end =
         direction.isBulk
-        ? spliceOnce(&direction, from: &source, &budget)
+        ? spliceOnce(&direction, from: &source, to: &destination, &budget)
         : copyOnce(&direction, from: &source, to: &destination, &budget)
       if let end { return end }
     }
@@ -174,9 +174,12 @@ struct Relay<K: Kernel>: ~Copyable {
 
   // MARK: Splicing
 
-  /// Fills an empty pipe from the source; the next round empties it.
+  /// Fills an empty pipe from the source; the next round empties it. When nothing can be spliced, a
+  /// read finds out why: splice stops for good at urgent data, saying EAGAIN, or 0 once the peer has
+  /// finished, however much lies behind the mark. Only reading steps over it.
   private mutating func spliceOnce(
-    _ direction: inout Direction, from source: inout Side, _ budget: inout Int
+    _ direction: inout Direction, from source: inout Side, to destination: inout Side,
+    _ budget: inout Int
   ) -> PumpEnd? {
     guard let index = direction.pipe ?? pipes.take() else {
       direction.isBulk = false
@@ -185,35 +188,32 @@ struct Relay<K: Kernel>: ~Copyable {
     let pipe = pipes[index]
     // Not bounded by the pipe's size: that counts slots of a page each, and what comes from a socket
     // often fills more than a page per slot.
-    let result = kernel.splice(
-      from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: budget)
-    if case .moved(let count) = result {
-      assert(count <= budget)
+    let asked = budget
+    switch kernel.splice(from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: asked) {
+    case .moved(let count):
+      assert(count <= asked)
       budget -= count
       direction.pipe = index
       direction.keptBytes = UInt32(count)
-      noteSplice(count, &direction)
+      noteSplice(count, of: asked, &direction)
       return nil
+    case .failed(let errno) where errno != .invalidArgument:
+      pipes.giveBack(index, isEmpty: true)
+      direction.pipe = nil
+      return noteFailure(errno, &direction, of: &source)
+    case .failed:
+      // A kind of socket that cannot be spliced.
+      direction.isBulk = false
+    case .wouldBlock, .endOfStream:
+      break
     }
     pipes.giveBack(index, isEmpty: true)
     direction.pipe = nil
-    switch result {
-    case .moved:
-      preconditionFailure("handled above")
-    case .wouldBlock: noteNothing(&direction, from: &source)
-    case .endOfStream:
-      source.flags.remove(.readable)
-      direction.stage = .ended
-    case .failed(.invalidArgument):
-      // A kind of socket that cannot be spliced. Copying will find out if it is anything else.
-      direction.isBulk = false
-    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
-    }
-    return nil
+    return copyOnce(&direction, from: &source, to: &destination, &budget)
   }
 
-  private func noteSplice(_ count: Int, _ direction: inout Direction) {
-    guard count < Relay.smallSpliceBytes else {
+  private func noteSplice(_ count: Int, of asked: Int, _ direction: inout Direction) {
+    guard count < min(Relay.smallSpliceBytes, asked) else {
       direction.smallSplices = 0
       return
     }

@@ -170,6 +170,8 @@ extension Worker {
     case .download:
       session.pointee.upstream.flags.formUnion([.failed, .readable])
       relay.abandon(&session.pointee.upload)
+      // What it had said may take long to deliver; the endpoint is free for others.
+      releaseEndpoint(session)
       rest = session.pointee.download.stage
     }
     switch rest {
@@ -223,8 +225,8 @@ extension Worker {
     relay.abandon(&session.pointee.upload)
     relay.abandon(&session.pointee.download)
     switch way {
-    case .upload: kernel.close(session.pointee.downstream.socket.take())
-    case .download: kernel.close(session.pointee.upstream.socket.take())
+    case .upload: kernel.reset(session.pointee.downstream.socket.take())
+    case .download: kernel.reset(session.pointee.upstream.socket.take())
     }
     session.pointee.state = .flushing
     session.pointee.stepStartedAt = now

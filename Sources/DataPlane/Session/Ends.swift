@@ -5,6 +5,9 @@
 
 import Reactor
 
+/// How long an endpoint whose queue is full is left alone before it is asked again.
+private let busyEndpointPauseNanoseconds: UInt64 = 10_000_000
+
 extension Worker {
   // MARK: Beginning
 
@@ -37,10 +40,9 @@ extension Worker {
     let route = topology.routes[session.route.position]
     switch session.state {
     case .connecting:
-      let upstream = upstream(of: session)
-      return min(
-        session.acceptedAt.advanced(by: upstream.connectNanoseconds),
-        session.stepStartedAt.advanced(by: upstream.attemptNanoseconds))
+      let deadline = attemptDeadline(of: session)
+      return session.upstream.socket.isOpen
+        ? deadline : min(deadline, now.advanced(by: busyEndpointPauseNanoseconds))
     case .relaying:
       var deadline = Instant.distantFuture
       if let idle = route.idleNanoseconds { deadline = session.lastMovedAt.advanced(by: idle) }
@@ -74,8 +76,11 @@ extension Worker {
     }
     session.pointee.checkInvariants()
     if session.pointee.state == .flushing { return continueFlush(index, session) }
+    if session.pointee.state == .connecting, !session.pointee.upstream.socket.isOpen {
+      return continueConnecting(index, session)
+    }
     guard deadline(of: session.pointee) <= now else { return armTimer(index, session) }
-    if session.pointee.state == .connecting { return attemptFailed(index, session, .timedOut) }
+    if session.pointee.state == .connecting { return continueConnecting(index, session) }
 
     let route = topology.routes[session.pointee.route.position]
     let still = now.nanoseconds(since: session.pointee.lastMovedAt)

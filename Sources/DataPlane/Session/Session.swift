@@ -112,7 +112,7 @@ struct Session: ~Copyable {
   var stepStartedAt: Instant
   /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant
-  /// From the first attempt to the connection, in nanoseconds; `.max` while there is none.
+  /// From accepting to the connection, in nanoseconds; `.max` while there is none.
   var connectNanoseconds: UInt64 = .max
   /// The endpoints that have failed this session: bit `position` % 64.
   var triedEndpoints: UInt64 = 0
@@ -127,6 +127,8 @@ struct Session: ~Copyable {
   var recordMomentsPassed: UInt32 = 0
   var attempts: UInt8 = 0
   var state: State = .connecting
+  /// Whether the record of its start was written.
+  var hasStarted = false
   /// Whether the session waits in the worker's queue for its next turn.
   var isQueued = false
   /// The side whose end was passed on first.
@@ -194,7 +196,7 @@ struct Session: ~Copyable {
     case .relaying:
       assert(downstream.socket.isOpen)
       assert(upstream.socket.isOpen)
-      assert(isCountedAtEndpoint)
+      assert(isCountedAtEndpoint != upstream.flags.contains(.failed))
     case .flushing: assert(downstream.socket.isOpen != upstream.socket.isOpen)
     }
     if isCountedAtEndpoint { assert(endpoint != nil) }

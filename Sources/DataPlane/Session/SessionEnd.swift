@@ -18,7 +18,7 @@ public struct SessionEnd: Hashable, Sendable {
 
   /// What happened.
   public enum Reason: UInt8, Sendable, CaseIterable {
-    /// Both sides finished sending, and everything was delivered.
+    /// Both sides finished sending, and the kernel took everything for delivery.
     case finished
     /// The connection was reset.
     case reset
@@ -42,6 +42,8 @@ public struct SessionEnd: Hashable, Sendable {
     case outOfDescriptors
     /// No free port is left towards the endpoint.
     case outOfPorts
+    /// An address of the upstream's `source` is not this machine's.
+    case noSource
     /// The kernel has no memory for sockets.
     case outOfMemory
     /// The time to drain was over.
@@ -86,7 +88,7 @@ public struct SessionEnd: Hashable, Sendable {
 
 /// Why something went wrong, and whose fault it is: what decides whether another endpoint is tried
 /// and whether an endpoint is blamed.
-struct SessionError: Equatable {
+struct SessionError: Error, Equatable {
   /// Whose doing it is. Never an endpoint's, when we ran out of something.
   let origin: SessionEnd.Origin
   /// What it is called.
@@ -94,6 +96,9 @@ struct SessionError: Equatable {
   /// Whether another endpoint may do better.
   let isRetryable: Bool
   let errno: Errno
+
+  /// Whether this process or machine has run out of something that others need, too.
+  var isShortage: Bool { reason == .outOfDescriptors || reason == .outOfMemory }
 
   /// An attempt to connect that failed.
   init(connecting errno: Errno) {
@@ -121,11 +126,24 @@ struct SessionError: Equatable {
     }
   }
 
+  /// An attempt that could not be given its source address.
+  init(binding errno: Errno) {
+    let other = SessionError(connecting: errno)
+    self.errno = errno
+    origin = other.origin
+    reason = errno == .addressNotAvailable ? .noSource : other.reason
+    isRetryable = other.isRetryable
+  }
+
   /// A connection that stood and failed.
   init(relaying errno: Errno, on side: SessionEnd.Origin) {
     self.errno = errno
-    origin = side
     isRetryable = false
+    if errno == .noMemory || errno == .noBufferSpace {
+      (origin, reason) = (.proxy, .outOfMemory)
+      return
+    }
+    origin = side
     switch errno {
     case .connectionReset, .brokenPipe: reason = .reset
     case .timedOut: reason = .timedOut

@@ -39,43 +39,96 @@ extension Worker {
       session.pointee.attempts = min(session.pointee.attempts, .max - 1) + 1
       session.pointee.stepStartedAt = now
       counters[.attempts] += 1
-      do throws(Errno) {
-        let isConnected = try attempt(
-          index, session, topology.endpoints[endpoint.position].address, upstream, upstreamNumber)
-        return isConnected ? connected(index, session) : armTimer(index, session)
+      do throws(SessionError) {
+        return try attempt(index, session, endpoint, upstream, upstreamNumber)
       } catch {
         counters[.attemptsFailed] += 1
-        failure = SessionError(connecting: error)
+        failure = error
       }
     }
   }
 
-  /// Starts one attempt. Returns whether the connection stands already.
+  /// Starts one attempt.
   private func attempt(
-    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ address: KernelAddress,
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ endpoint: EndpointIndex,
     _ upstream: Upstream, _ upstreamNumber: Int
-  ) throws(Errno) -> Bool {
-    let descriptor = try kernel.makeSocket(for: address, options: upstream.options)
+  ) throws(SessionError) {
+    let address = topology.endpoints[endpoint.position].address
+    let descriptor: CInt
     do throws(Errno) {
-      if !upstream.sources.isEmpty,
-        let source = pickers[upstreamNumber].source(of: upstream, family: address.family)
-      {
-        try kernel.bindSource(descriptor, to: upstream.sources[source].address)
-      }
+      descriptor = try kernel.makeSocket(for: address, options: upstream.options)
+    } catch {
+      throw SessionError(connecting: error)
+    }
+    do throws(SessionError) {
+      try bindSource(descriptor, family: address.family, upstream, upstreamNumber)
       let progress = kernel.connect(descriptor, to: address)
-      if case .failed(let errno) = progress { throw errno }
-      // Not before connect: a socket that is not connecting is reported as hung up.
-      let generation = nextGeneration()
-      try poller.add(
-        descriptor, for: .stream, token: Token(.upstream, index: index, generation: generation))
-      session.pointee.upstream = Side(
-        socket: SocketHandle(owning: descriptor), generation: generation)
-      if !address.isIP { session.pointee.upstream.flags = .readsInPieces }
-      return progress == .connected
+      switch progress {
+      case .failed(let errno): throw SessionError(connecting: errno)
+      case .busy:
+        kernel.close(descriptor)
+        armTimer(index, session)
+      case .inProgress, .connected:
+        try watch(descriptor, of: index, session, isIP: address.isIP)
+        if progress == .connected { connected(index, session) } else { armTimer(index, session) }
+      }
     } catch {
       kernel.reset(descriptor)
       throw error
     }
+  }
+
+  private func bindSource(
+    _ descriptor: CInt, family: CInt, _ upstream: Upstream, _ upstreamNumber: Int
+  ) throws(SessionError) {
+    guard !upstream.sources.isEmpty,
+      let source = pickers[upstreamNumber].source(of: upstream, family: family)
+    else { return }
+    do throws(Errno) {
+      try kernel.bindSource(descriptor, to: upstream.sources[source].address)
+    } catch {
+      throw SessionError(binding: error)
+    }
+  }
+
+  /// Makes a socket the session's upstream. Not before it connects: until then the kernel reports it
+  /// as hung up.
+  private func watch(
+    _ descriptor: CInt, of index: Int, _ session: UnsafeMutablePointer<Session>, isIP: Bool
+  ) throws(SessionError) {
+    let generation = nextGeneration()
+    do throws(Errno) {
+      try poller.add(
+        descriptor, for: .stream, token: Token(.upstream, index: index, generation: generation))
+    } catch {
+      throw SessionError(connecting: error)
+    }
+    session.pointee.upstream = Side(
+      socket: SocketHandle(owning: descriptor), generation: generation)
+    if !isIP { session.pointee.upstream.flags = .readsInPieces }
+  }
+
+  /// The time of an attempt is over, or it is time to ask an endpoint again that was busy.
+  func continueConnecting(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    let upstreamNumber = topology.routes[session.pointee.route.position].upstream
+    let upstream = topology.upstreams[upstreamNumber]
+    guard !session.pointee.upstream.socket.isOpen, now < attemptDeadline(of: session.pointee),
+      let endpoint = session.pointee.endpoint
+    else { return attemptFailed(index, session, .timedOut) }
+    do throws(SessionError) {
+      try attempt(index, session, endpoint, upstream, upstreamNumber)
+    } catch {
+      counters[.attemptsFailed] += 1
+      connect(index, session, after: error)
+    }
+  }
+
+  /// When the current attempt is given up.
+  func attemptDeadline(of session: borrowing Session) -> Instant {
+    let upstream = upstream(of: session)
+    return min(
+      session.acceptedAt.advanced(by: upstream.connectNanoseconds),
+      session.stepStartedAt.advanced(by: upstream.attemptNanoseconds))
   }
 
   /// An event of a session that is being connected.
@@ -102,7 +155,9 @@ extension Worker {
     }
     // Accepted, and reset since (a refusal has its own number): it may have said something.
     establish(token.index, session)
-    if sideFailed(token.index, session, .download, errno) { relayBytes(token.index, session) }
+    guard sideFailed(token.index, session, .download, errno) else { return }
+    recordStart(session)
+    relayBytes(token.index, session)
   }
 
   /// A client has reset its connection while an endpoint was being looked for. What it had sent is
@@ -122,12 +177,15 @@ extension Worker {
   func attemptFailed(_ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno) {
     counters[.attemptsFailed] += 1
     // Not closed: the endpoint may have accepted just now, and must not see an orderly end.
-    kernel.reset(session.pointee.upstream.socket.take())
+    if session.pointee.upstream.socket.isOpen {
+      kernel.reset(session.pointee.upstream.socket.take())
+    }
     connect(index, session, after: SessionError(connecting: errno))
   }
 
   private func connected(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     establish(index, session)
+    recordStart(session)
     relayBytes(index, session)
   }
 
@@ -136,8 +194,16 @@ extension Worker {
     session.pointee.upstream.flags.insert(.writable)
     session.pointee.connectNanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
     session.pointee.lastMovedAt = now
-    if topology.routes[session.pointee.route.position].access.start { record(session, .start) }
     armTimer(index, session)
+  }
+
+  /// Records that a session has an endpoint: once, though another one may yet have to serve it.
+  private func recordStart(_ session: UnsafeMutablePointer<Session>) {
+    guard topology.routes[session.pointee.route.position].access.start,
+      !session.pointee.hasStarted
+    else { return }
+    session.pointee.hasStarted = true
+    record(session, .start)
   }
 
   private func connectFailed(
@@ -149,6 +215,9 @@ extension Worker {
       session.pointee.noteEnd(.proxy, .noEndpoint)
     }
     resetSession(index, session)
+    // Whoever is accepted next would fare no better; in the kernel's queue he can wait. Only now, for
+    // the end of a session makes room as a rule, and here it made none.
+    if let failure, failure.isShortage { pauseAccepting(.resources(failure.errno)) }
   }
 
   /// Takes the session out of its endpoint's count.

@@ -63,10 +63,12 @@ public struct Poller<K: Kernel>: ~Copyable {
   public borrowing func waitForEvents(
     until deadline: Instant, now: Instant, coalescing: UInt64 = 0
   ) -> Int {
-    var remaining = deadline.nanoseconds(since: now)
-    if remaining == 0 { return kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0) }
+    guard deadline > now else {
+      return kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
+    }
+    // The clock is read anew: `now` is when the last turn began, and that one has taken its time.
     if spinNanoseconds > 0 {
-      let spinEnd = min(now.advanced(by: spinNanoseconds), deadline)
+      let spinEnd = min(kernel.now().advanced(by: spinNanoseconds), deadline)
       repeat {
         let count = kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
         if count > 0 { return count }
@@ -74,14 +76,16 @@ public struct Poller<K: Kernel>: ~Copyable {
     } else if coalescing > 0 {
       let count = kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
       if count > 0 { return count }
-      let pause = min(coalescing, remaining)
-      kernel.sleep(nanoseconds: pause)
-      if deadline != .distantFuture { remaining -= pause }
+      kernel.sleep(nanoseconds: min(coalescing, deadline.nanoseconds(since: now)))
+    }
+    guard deadline != .distantFuture else {
+      return kernel.wait(poll: poll, into: events, timeoutMilliseconds: -1)
     }
     // Rounded up: woken a little late there is something to do, woken early there is not.
+    let remaining = deadline.nanoseconds(since: kernel.now())
     let milliseconds = (remaining / 1_000_000) + (remaining % 1_000_000 == 0 ? 0 : 1)
-    let timeout = deadline == .distantFuture ? -1 : CInt(clamping: milliseconds)
-    return kernel.wait(poll: poll, into: events, timeoutMilliseconds: timeout)
+    return kernel.wait(
+      poll: poll, into: events, timeoutMilliseconds: CInt(clamping: milliseconds))
   }
 
   /// An event of the last wait. `index` must be below what that returned.

@@ -31,6 +31,8 @@ public enum ConnectProgress: Equatable, Sendable {
   case connected
   /// It will stand, or fail, when the socket becomes writable.
   case inProgress
+  /// The queue of a unix listener is full (connect(2), EAGAIN); nothing tells when it no longer is.
+  case busy
   /// It failed at once.
   case failed(Errno)
 }

@@ -124,6 +124,7 @@ public struct LinuxKernel: Kernel, Sendable {
     switch errno {
     // An interrupted connect goes on by itself, like one in progress (connect(2)).
     case EINPROGRESS, EINTR: return .inProgress
+    case EAGAIN where address.family == CInt(AF_UNIX): return .busy
     case EBADF, EFAULT: trap("connect", errno)
     default: return .failed(Errno(rawValue: errno))
     }

@@ -13,6 +13,8 @@ final class FakeChaos {
   var reportPerMille = 0
   /// Of a thousand calls that make a descriptor or a registration, how many fail.
   var resourcePerMille = 0
+  /// Of a thousand arrivals, how many hold urgent data.
+  var urgentPerMille = 0
   /// Whether events come in any order instead of that of their arrival.
   var shufflesEvents = false
 

@@ -32,6 +32,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   var nextAcceptError: Errno?
   var nextAcceptAbort: Errno?
   var nextRegisterError: Errno?
+  /// What the next bind to a source address fails with.
+  var nextBindError: Errno?
   /// All waits so far, and what the last one was asked and answered.
   private(set) var waitCount = 0
   /// How many times a loop let events gather.
@@ -175,6 +177,10 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func bindSource(_ descriptor: CInt, to address: KernelAddress) throws(Errno) {
     _ = file(descriptor, as: FakeStream.self)
+    if let error = nextBindError {
+      nextBindError = nil
+      throw error
+    }
     boundCount += 1
   }
 

@@ -51,6 +51,8 @@ final class FakeServer {
     case refuses
     /// Refused within the call.
     case refusesAtOnce
+    /// Its queue is full, as a unix listener's may be.
+    case isBusy
     /// Nothing ever comes back.
     case isSilent
     /// The connection stands and is reset at once.
@@ -130,6 +132,7 @@ extension FakeKernel {
       return .connected
     case .refusesAtOnce: return .failed(.connectionRefused)
     case .hasNoPorts: return .failed(.addressNotAvailable)
+    case .isBusy: return .busy
     case .accepts, .refuses, .isSilent, .resets, .isUnreachable:
       connecting.append((stream, server))
       return .inProgress
@@ -152,7 +155,7 @@ extension FakeKernel {
       return true
     }
     switch server.manner {
-    case .isSilent: return false
+    case .isSilent, .isBusy: return false
     case .refuses, .refusesAtOnce: stream.finishConnecting(with: .connectionRefused)
     case .isUnreachable, .hasNoPorts: stream.finishConnecting(with: .noRouteToHost)
     case .accepts, .acceptsAtOnce, .resets:

@@ -30,8 +30,8 @@ final class FakePipe {
       let wanted = min(fragmentBytes, FakePipe.pageBytes, bytesMax - moved)
       // What is found behind bytes that have moved is left for the next call.
       if moved > 0, stream.receiveQueue.isEmpty { break }
-      let (transfer, bytes) = stream.receive(bytesMax: wanted, withChance: moved == 0)
-      guard case .moved(let count) = transfer else { return transfer }
+      let (transfer, bytes) = stream.splice(bytesMax: wanted, withChance: moved == 0)
+      guard case .moved(let count) = transfer else { return moved > 0 ? .moved(moved) : transfer }
       slots.append(bytes)
       moved += count
     }

@@ -7,6 +7,9 @@
 //     end that arrived before the reset wins over the error.
 //   - The error is told once, to whoever asks first: a read, a write, or SO_ERROR.
 //   - Closing with unread bytes, or receiving bytes after closing, sends a reset.
+//   - Reading and splicing stop at urgent data. A read that finds the mark first steps over it; a splice
+//     never does: it says that it would block, or that the stream has ended. Urgent bytes stay in their
+//     place (SO_OOBINLINE), and are reported as such until they are read.
 //   - Room is reported only to whoever has been refused, and when a third of the queue is free.
 
 import CLinux
@@ -28,6 +31,8 @@ final class FakeStream: FakeFile {
   /// How many bytes have ever arrived here.
   private(set) var arrivedBytes = 0
   private(set) var hasReceivedEnd = false
+  /// Where urgent data lies, counted like `arrivedBytes`.
+  private var urgentMark: Int?
   private(set) var isWriteShut = false
   private var isEndCarried = false
   /// Reset, by either end, or failed to connect.
@@ -59,6 +64,7 @@ final class FakeStream: FakeFile {
     case .connecting, .connected: break
     }
     if !receiveQueue.isEmpty { bits |= CLINUX_EPOLLIN }
+    if urgentMark != nil { bits |= CLINUX_EPOLLPRI }
     if hasReceivedEnd || isDead { bits |= CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP }
     if isDead || (hasReceivedEnd && isWriteShut) { bits |= CLINUX_EPOLLHUP }
     if isDead || isWriteShut || isWritable {
@@ -78,6 +84,15 @@ final class FakeStream: FakeFile {
 
   func takeError() -> Errno? { takeErrorNow() }
 
+  /// How many bytes lie before urgent data, `nil` if there is none.
+  private var bytesBeforeMark: Int? { urgentMark.map { $0 - (arrivedBytes - receiveQueue.count) } }
+
+  /// Bytes for a pipe. Never steps over the mark.
+  func splice(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
+    if bytesBeforeMark == 0 { return (hasReceivedEnd ? .endOfStream : .wouldBlock, []) }
+    return receive(bytesMax: bytesMax, withChance: withChance)
+  }
+
   /// `withChance`: whether this call may be short, or may come just before the bytes do.
   func receive(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
     guard state == .connected || isDead else { return (.failed(.socketNotConnected), []) }
@@ -86,7 +101,8 @@ final class FakeStream: FakeFile {
       if let error = takeErrorNow() { return (.failed(error), []) }
       return (isDead ? .endOfStream : .wouldBlock, [])
     }
-    var count = min(bytesMax, receiveQueue.count)
+    if bytesBeforeMark == 0 { urgentMark = nil }
+    var count = min(bytesMax, bytesBeforeMark ?? receiveQueue.count)
     if withChance, chaos.happens(chaos.transferPerMille) {
       // As if the bytes, or some of them, arrived only after this call: an edge follows.
       changed()
@@ -174,6 +190,7 @@ final class FakeStream: FakeFile {
   }
 
   private func arrive(_ bytes: ArraySlice<UInt8>) {
+    if chaos.happens(chaos.urgentPerMille) { urgentMark = arrivedBytes + chaos.below(bytes.count) }
     receiveQueue.append(contentsOf: bytes)
     arrivedBytes += bytes.count
     changed()

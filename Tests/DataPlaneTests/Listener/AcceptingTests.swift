@@ -51,7 +51,7 @@ import Testing
     rig.advance(milliseconds: 1000, step: 100)
     #expect(rig.kernel.waitCount - waits < 60)
     rig.kernel.descriptorsMax = 1000
-    rig.advance(milliseconds: 110)
+    rig.advance(milliseconds: 510)
     #expect(server.accepted.count == 1)
     rig.advance(milliseconds: 20_100, step: 100)
     #expect(rig.reports[0].resumes == [.resources(.tooManyOpenFiles)])

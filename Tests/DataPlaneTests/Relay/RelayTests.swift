@@ -87,6 +87,33 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test(arguments: [false, true])
+  func whatFollowsUrgentDataIsNotLost(_ finishes: Bool) throws {
+    var plan = RigPlan()
+    plan.pipesMax = 4
+    let rig = try Rig(plan)
+    let (client, server) = connect(rig)
+    #expect(pass(rig, client, server) == pattern)
+    #expect(rig.kernel.spliceCount > 0)
+    // The mark lies somewhere in what comes next, and then nothing more comes.
+    rig.kernel.chaos.urgentPerMille = 1000
+    let sent = Array(pattern[..<client.room])
+    #expect(client.writeSome(sent) == sent.count)
+    client.carry()
+    rig.kernel.chaos.urgentPerMille = 0
+    if finishes {
+      client.shutdownWrite()
+      client.carry()
+    }
+    rig.settle()
+    var received = server.readBytes()
+    rig.settle()
+    received += server.readBytes()
+    #expect(received == sent)
+    #expect(server.readEnd() == (finishes ? .endOfStream : .wouldBlock))
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func withoutAPipeBulkIsCopied() throws {
     let rig = try Rig()
     let (client, server) = connect(rig)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reaching an endpoint: which failures go on to the next one, and whose fault each of them is.
 
+import Addressing
 import Plan
 import Reactor
 import Testing
@@ -48,6 +49,35 @@ import Testing
     try expectSecondServes(.isSilent, after: 1510)
   }
 
+  @Test func aBusyEndpointIsAskedAgain() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    let busy = rig.kernel.serve(9000, .isBusy)
+    let other = rig.kernel.serve(9001, .accepts)
+    let client = rig.connectClient()
+    client.write("hello")
+    rig.settle()
+    rig.advance(milliseconds: 100, step: 5)
+    #expect(busy.attemptCount > 3)
+    busy.manner = .acceptsAtOnce
+    rig.advance(milliseconds: 20, step: 5)
+    #expect(other.accepted.isEmpty)
+    #expect(busy.accepted.first?.readText() == "hello")
+    #expect(rig.worker.counters[.attempts] == 1)
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func anEndpointThatStaysBusyIsGivenUpInTime() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    rig.kernel.serve(9000, .isBusy)
+    let other = rig.kernel.serve(9001, .accepts)
+    _ = rig.connectClient()
+    rig.advance(milliseconds: 1480)
+    #expect(other.accepted.isEmpty)
+    rig.advance(milliseconds: 40)
+    #expect(other.accepted.count == 1)
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func allAttemptsTogetherHaveADeadline() throws {
     let rig = try Rig(RigPlan(ports: [9000, 9001, 9002, 9003, 9004, 9005]))
     for port in 9000...9005 { rig.kernel.serve(UInt16(port), .isSilent) }
@@ -85,6 +115,35 @@ import Testing
     let end = end(rig)
     #expect(end?.origin == .proxy)
     #expect(end?.reason == .outOfDescriptors)
+  }
+
+  @Test func withoutADescriptorForOneTheOthersWaitToBeAccepted() throws {
+    let rig = try Rig()
+    let server = rig.kernel.serve(9000, .accepts)
+    let clients = (0..<3).map { _ in rig.connectClient() }
+    rig.kernel.descriptorsMax = rig.kernel.openDescriptors.count + 1
+    rig.settle()
+    #expect(rig.takeEnds().compactMap(\.end).map(\.reason) == [.outOfDescriptors])
+    #expect(rig.reports[0].pauses == [.resources(.tooManyOpenFiles)])
+    rig.kernel.descriptorsMax = 1000
+    rig.advance(milliseconds: 510)
+    #expect(server.accepted.count == 2)
+    #expect(clients[0].readEnd() == .failed(.connectionReset))
+    #expect(clients[1].readEnd() == .wouldBlock)
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func aSourceThatIsNotOursHasItsOwnName() throws {
+    var plan = RigPlan()
+    plan.upstreams[0].source = [.v4(IPv4Address(rawValue: 0x0A00_0009))]
+    let rig = try Rig(plan)
+    rig.kernel.serve(9000, .accepts)
+    rig.kernel.nextBindError = .addressNotAvailable
+    _ = rig.connectClient()
+    rig.settle()
+    let end = end(rig)
+    #expect(end?.origin == .proxy)
+    #expect(end?.reason == .noSource)
   }
 
   @Test func aPortThatCannotBeHadIsOurOwnFailure() throws {
@@ -180,6 +239,42 @@ import Testing
     second.accepted[0].close()
     rig.settle()
     #expect(end(rig)?.reason == .finished)
+  }
+
+  @Test func aSessionThatIsRetriedStartsOnce() throws {
+    var plan = RigPlan(ports: [9000, 9001])
+    plan.routes[0].access = AccessMoments(start: true, end: true)
+    let rig = try Rig(plan)
+    rig.kernel.serve(9000, .resets)
+    let server = rig.kernel.serve(9001, .accepts)
+    let client = rig.connectClient()
+    client.write("hello")
+    rig.settle()
+    #expect(server.accepted.first?.readText() == "hello")
+    #expect(rig.takeRecords().map(\.moment) == [.start])
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func anEndpointThatBrokeIsFreeWhileItsLastWordsAreDelivered() throws {
+    var plan = RigPlan()
+    plan.upstreams[0].endpoints = [EndpointPlan(port: 9000, sessionsMax: 1)]
+    let rig = try Rig(plan)
+    let server = rig.kernel.serve(9000, .accepts)
+    let slow = rig.connectClient(receiveCapacity: 4)
+    rig.settle()
+    try #require(server.accepted.count == 1)
+    server.accepted[0].write(String(repeating: "last words ", count: 100))
+    server.accepted[0].carry()
+    rig.settle()
+    server.accepted[0].reset()
+    rig.settle()
+    #expect(rig.worker.sessions.count == 1)
+    _ = rig.connectClient()
+    rig.settle()
+    #expect(server.accepted.count == 2)
+    slow.reset()
+    rig.settle()
+    #expect(rig.tearDown() == [])
   }
 
   @Test func whatAnEndpointSaysBeforeItBreaksReachesTheClient() throws {
