@@ -39,10 +39,10 @@ extension Codec<FileDraft> {
           "What counts for routes and upstreams that are "
             + "silent about it."),
         field(
-          "routes", \.routes, .named(.route, countMin: 1), isRequired: true,
+          "routes", \.routes, .named(.route, empty: RouteDraft(), countMin: 1), isRequired: true,
           "From listening addresses to upstreams, by name."),
         field(
-          "upstreams", \.upstreams, .named(.upstream),
+          "upstreams", \.upstreams, .named(.upstream, empty: UpstreamDraft()),
           "Endpoints and the policy of choosing among them, by name."),
       ])
   }
