@@ -142,7 +142,7 @@ extension Codec<ShutdownDraft> {
           "How long accepting goes on after the signal."),
         field(
           "drain", \.drain,
-          ScalarCodec.duration(.zero...(.seconds(7 * 86400))).or("off", "for ever"),
+          ScalarCodec.duration(.zero...(.seconds(7 * 86400))).orOff("for ever"),
           standard: shutdownStandard.drain,
           "How long sessions may then take to end by themselves, before they are reset."),
       ])
@@ -170,7 +170,7 @@ extension Codec<RelayDraft> {
           "How much a direction of a session may move before others have their turn."),
         field(
           "coalesce", \.coalesce,
-          ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).or("off"),
+          ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),
           standard: relayStandard.coalesce,
           "How long a worker that moves bulk, and nothing else, lets bytes gather before it looks "
             + "again: fewer wake-ups, for a delay that bulk does not feel. Not with `spin`."),
