@@ -78,7 +78,7 @@ struct CheckTests {
     #expect(outcome.errors.contains("/nowhere/config.yaml"))
   }
 
-  @Test("What a variable holds is never shown")
+  @Test("What a variable holds is in no diagnostic")
   func secret() throws {
     let folder = try folder("routes: {r: {listen: \":1\", to: \"${WHERE}\"}}")
     let outcome = try sluice(
@@ -134,6 +134,15 @@ struct SubcommandTests {
 
 @Suite("run")
 struct RunTests {
+  @Test("A host in a variable is named when it cannot be looked up: names are no secrets")
+  func hostInVariable() throws {
+    let folder = try folder("routes: {r: {listen: \"127.0.0.1:0\", to: \"${WHERE}:1\"}}")
+    let outcome = try sluice(
+      "run", folder.path("config.yaml"), environment: ["WHERE": "no.such.invalid"])
+    #expect(outcome.exit == .code(69))
+    #expect(outcome.errors.contains("cannot look up no.such.invalid"))
+  }
+
   @Test("Everything that stands in the way is told at once, with exit code 69")
   func cannotStart() throws {
     let taken = [try BoundSocket(), try BoundSocket()]
