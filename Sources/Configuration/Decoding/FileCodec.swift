@@ -24,9 +24,11 @@ extension Codec<FileDraft> {
           "How many workers run, a thread each. `auto`: as many as there are processors that this "
             + "process may really use."),
         field(
-          "spin", \.spin, ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).or("off"),
+          "spin", \.spin, ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),
           standard: nil,
-          "How long a worker polls before it blocks. Shortens latency and costs processor time."),
+          "How long a worker polls before it blocks. Shortens latency and costs processor time, so "
+            + "`run` refuses it where a control group limits that (a CPU quota); `check` does not "
+            + "look."),
         field(
           "max_sessions", \.sessionsMax, .sessionsMax, standard: .auto,
           "How many sessions the process holds at once. `auto`: as many as the open-files limit "
