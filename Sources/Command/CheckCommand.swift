@@ -27,9 +27,10 @@ func printError(_ text: String) {
   }
 }
 
-/// The plan of a file, after its warnings were printed. Ends the program when there is none.
-func loadPlanOrExit(_ path: String) throws -> ProxyPlan {
-  let decoded = loadPlan(path: path)
+/// The plan of a configuration, after its warnings were printed. Ends the program when there is
+/// none.
+func loadPlanOrExit(_ source: ConfigurationSource) throws -> ProxyPlan {
+  let decoded = loadPlan(source)
   printError(decoded.report)
   guard let plan = decoded.plan else { throw ExitCode.wrongConfiguration }
   return plan
@@ -47,13 +48,13 @@ struct CheckCommand: ParsableCommand {
   @OptionGroup var file: ConfigurationOption
 
   func run() throws {
-    let plan = try loadPlanOrExit(file.path)
+    let plan = try loadPlanOrExit(file.source)
     let endpoints = plan.upstreams.reduce(0) { $0 + $1.endpoints.count }
     func count(_ number: Int, _ noun: String) -> String {
       "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
     print(
-      "\(file.path): OK:", count(plan.routes.count, "route") + ",",
+      "\(file.source): OK:", count(plan.routes.count, "route") + ",",
       count(plan.upstreams.count, "upstream") + ",", count(endpoints, "endpoint"))
   }
 }

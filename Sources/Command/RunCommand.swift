@@ -19,7 +19,7 @@ struct RunCommand: ParsableCommand {
 
   func run() throws {
     openMissingStandardStreams()
-    let plan = try loadPlanOrExit(file.path)
+    let plan = try loadPlanOrExit(file.source)
     do {
       // Before the first thread, which would otherwise be killed by the signals.
       let signals = try ProxySignals()

@@ -3,6 +3,7 @@
 // and its threads, and this program's threads are its own.
 
 import ArgumentParser
+import Configuration
 
 /// `sluice`: the root of the command line.
 public struct SluiceCommand: ParsableCommand {
@@ -26,17 +27,57 @@ public struct SluiceCommand: ParsableCommand {
 
   /// Made by the parser.
   public init() {}
+
+  /// Runs what the process was told to, and ends it when that has failed.
+  public static func main() {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if let slip = subcommandSlip(arguments) { exit(withError: slip) }
+    main(arguments)
+  }
+
+  /// What to say about a first argument that is no subcommand; `nil` when the parser knows better.
+  static func subcommandSlip(_ arguments: [String]) -> ValidationError? {
+    let names = configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+    guard let first = arguments.first, !first.hasPrefix("-"), !names.contains(first) else {
+      return nil
+    }
+    let start = "Unexpected argument '\(first)'."
+    if let near = suggestion(for: first, among: names) {
+      return ValidationError("\(start) Did you mean '\(near)'?")
+    }
+    guard first.hasSuffix(".yaml") || first.hasSuffix(".yml") else { return nil }
+    return ValidationError("\(start) Did you mean 'run \(first)'?")
+  }
 }
 
 /// The version of this program.
 public let productVersion = "0.1.0"
 
-/// The option that names the configuration file.
+/// The configuration file, as an option or as an argument.
 struct ConfigurationOption: ParsableArguments {
+  private static let standard = "config.yaml"
+
   @Option(
     name: [.customShort("c", allowingJoined: true), .customLong("config")],
-    help: ArgumentHelp("The configuration file.", valueName: "file"))
-  var path = "config.yaml"
+    help: ArgumentHelp(
+      "The configuration file, or - for standard input. (default: \(standard))", valueName: "file"))
+  private var option: String?
+
+  @Argument(help: ArgumentHelp("The same, without --config.", valueName: "file"))
+  private var argument: String?
+
+  func validate() throws {
+    if let option, let argument {
+      throw ValidationError(
+        "One configuration file is expected, two are given: '\(option)' and '\(argument)'.")
+    }
+  }
+
+  /// Where the configuration comes from.
+  var source: ConfigurationSource {
+    let path = option ?? argument ?? Self.standard
+    return path == "-" ? .standardInput : .file(path: path)
+  }
 }
 
 struct VersionCommand: ParsableCommand {

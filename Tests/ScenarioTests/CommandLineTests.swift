@@ -45,6 +45,32 @@ struct CheckTests {
     #expect(outcome.errors.contains("idle"))
   }
 
+  @Test("The file may stand there without an option")
+  func argument() throws {
+    let folder = try folder("routes: {r: {listen: \":1\", to: \"10.0.0.1:1\"}}")
+    let outcome = try sluice("check", folder.path("config.yaml"))
+    #expect(outcome.exit == .code(0))
+  }
+
+  @Test("A hyphen is standard input", arguments: [["-c", "-"], ["-"]])
+  func standardInput(arguments: [String]) throws {
+    let folder = try folder("routes: {r: {listen: \":1\", to: nobody}}")
+    let file = open(folder.path("config.yaml"), O_RDONLY | O_CLOEXEC)
+    defer { close(file) }
+    let program = try Program(sluicePath, ["check"] + arguments, descriptors: [0: file])
+    #expect(try program.waitForExit() == .code(78))
+    #expect(program.errorText.hasPrefix("<stdin>:1:32: error: there is no upstream `nobody`"))
+  }
+
+  @Test("Standard input without an end is not read to it")
+  func endlessInput() throws {
+    let zero = open("/dev/zero", O_RDONLY | O_CLOEXEC)
+    defer { close(zero) }
+    let program = try Program(sluicePath, ["check", "-"], descriptors: [0: zero])
+    #expect(try program.waitForExit() == .code(78))
+    #expect(program.errorText.contains("at most 4194304 bytes"))
+  }
+
   @Test("A file that is not there is told by its name", arguments: ["run", "check"])
   func missing(subcommand: String) throws {
     let outcome = try sluice(subcommand, "--config", "/nowhere/config.yaml")
@@ -52,7 +78,7 @@ struct CheckTests {
     #expect(outcome.errors.contains("/nowhere/config.yaml"))
   }
 
-  @Test("What a variable holds is never shown")
+  @Test("What a variable holds is in no diagnostic")
   func secret() throws {
     let folder = try folder("routes: {r: {listen: \":1\", to: \"${WHERE}\"}}")
     let outcome = try sluice(
@@ -88,7 +114,16 @@ struct SubcommandTests {
     }
   }
 
-  @Test("Wrong usage has exit code 64", arguments: [["walk"], ["run", "x"], ["check", "--what"]])
+  @Test("A subcommand that is nearly one is told which")
+  func misspelt() throws {
+    let outcome = try sluice("chek")
+    #expect(outcome.exit == .code(64))
+    #expect(outcome.errors.contains("Did you mean 'check'?"))
+  }
+
+  @Test(
+    "Wrong usage has exit code 64",
+    arguments: [["walk"], ["check", "-c", "x", "y"], ["check", "--what"]])
   func wrongUsage(arguments: [String]) throws {
     let program = try Program(sluicePath, arguments)
     #expect(try program.waitForExit() == .code(64))
@@ -99,6 +134,15 @@ struct SubcommandTests {
 
 @Suite("run")
 struct RunTests {
+  @Test("A host in a variable is named when it cannot be looked up: names are no secrets")
+  func hostInVariable() throws {
+    let folder = try folder("routes: {r: {listen: \"127.0.0.1:0\", to: \"${WHERE}:1\"}}")
+    let outcome = try sluice(
+      "run", folder.path("config.yaml"), environment: ["WHERE": "no.such.invalid"])
+    #expect(outcome.exit == .code(69))
+    #expect(outcome.errors.contains("cannot look up no.such.invalid"))
+  }
+
   @Test("Everything that stands in the way is told at once, with exit code 69")
   func cannotStart() throws {
     let taken = [try BoundSocket(), try BoundSocket()]

@@ -7,14 +7,26 @@
 /// How a place in the file is read, and what it accepts.
 struct Codec<Value> {
   let shape: Shape
-  let decode: (Node, inout Diagnostics) -> Value?
+  let read: (Node, Place, inout Diagnostics) -> Value?
+
+  /// What a node says; `nil` when that could not be read, which is then reported.
+  func decode(_ node: Node, at place: Place = Place(), _ diagnostics: inout Diagnostics) -> Value? {
+    read(node, place, &diagnostics)
+  }
 
   func map<Other>(_ transform: @escaping (Value) -> Other) -> Codec<Other> {
-    let decode = decode
-    return Codec<Other>(shape: shape) { node, diagnostics in
-      decode(node, &diagnostics).map(transform)
+    Codec<Other>(shape: shape) { node, place, diagnostics in
+      read(node, place, &diagnostics).map(transform)
     }
   }
+}
+
+/// What a codec cannot know about where it reads, but what a report has to say.
+struct Place {
+  /// All that is accepted there, when the codec reads only a part of it.
+  var whole: Shape?
+  /// Whether it is the value of a key that may be left out.
+  var isOptional = false
 }
 
 /// Why a value is not accepted.
@@ -53,6 +65,21 @@ struct ScalarCodec<Value> {
       encode: { $0.map(encode) ?? .string(keyword) })
   }
 
+  /// A codec whose refusals say what to write instead, where `hint` knows it.
+  func hinting(_ hint: @escaping (_ text: String) -> String?) -> ScalarCodec {
+    var codec = self
+    codec.parse = { scalar throws(Refusal) in
+      do throws(Refusal) {
+        return try parse(scalar)
+      } catch {
+        var refusal = error
+        refusal.hint = hint(scalar.text) ?? refusal.hint
+        throw refusal
+      }
+    }
+    return codec
+  }
+
   /// The same form for another type.
   func map<Other>(
     _ transform: @escaping (Value) -> Other, back: @escaping (Other) -> Value
@@ -67,13 +94,15 @@ struct ScalarCodec<Value> {
 
   /// A codec of nodes: takes single values, reports refusals.
   var codec: Codec<Value> {
-    Codec(shape: .scalar(shape)) { node, diagnostics in
-      decode(node, &diagnostics)
+    Codec(shape: .scalar(shape)) { node, place, diagnostics in
+      decode(node, at: place, &diagnostics)
     }
   }
 
-  func decode(_ node: Node, _ diagnostics: inout Diagnostics) -> Value? {
-    guard let scalar = node.scalar(expecting: .scalar(shape), &diagnostics) else { return nil }
+  func decode(_ node: Node, at place: Place, _ diagnostics: inout Diagnostics) -> Value? {
+    guard let scalar = node.scalar(expecting: .scalar(shape), at: place, &diagnostics) else {
+      return nil
+    }
     do throws(Refusal) {
       return try parse(scalar)
     } catch {
@@ -82,7 +111,7 @@ struct ScalarCodec<Value> {
         hints = diagnostics.didYouMean(scalar.text, among: shape.keywords)
         if hints.isEmpty, let hint = error.hint { hints.append(hint) }
       }
-      hints.append("accepted: \(shape.accepted)")
+      hints.append("accepted: \((place.whole ?? .scalar(shape)).accepted(.terminal))")
       diagnostics.error(
         at: node.range, "\(quoted(scalar.shown)) \(error.reason)", hints: hints,
         isShape: error.isShape)
@@ -103,8 +132,9 @@ struct Located<Value> {
 extension ScalarCodec {
   /// Remembers where the value stands.
   var located: Codec<Located<Value>> {
-    Codec<Located<Value>>(shape: .scalar(shape)) { node, diagnostics in
-      guard let value = decode(node, &diagnostics), case .scalar(let scalar) = node.content
+    Codec<Located<Value>>(shape: .scalar(shape)) { node, place, diagnostics in
+      guard let value = decode(node, at: place, &diagnostics),
+        case .scalar(let scalar) = node.content
       else { return nil }
       return Located(
         value: value, range: node.range, shown: scalar.shown, isExpanded: scalar.isExpanded)
@@ -114,27 +144,45 @@ extension ScalarCodec {
 
 extension Node {
   /// The scalar here; reports anything else.
-  func scalar(expecting shape: Shape, _ diagnostics: inout Diagnostics) -> Scalar? {
+  func scalar(
+    expecting shape: Shape, at place: Place, _ diagnostics: inout Diagnostics
+  ) -> Scalar? {
     guard case .scalar(let scalar) = content, !scalar.isNull else {
-      refuseKind(expecting: shape, &diagnostics)
+      refuseKind(expecting: shape, at: place, &diagnostics)
       return nil
     }
     return scalar
   }
 
   /// Reports that this node is not of the right kind.
-  func refuseKind(expecting shape: Shape, _ diagnostics: inout Diagnostics) {
+  func refuseKind(expecting part: Shape, at place: Place, _ diagnostics: inout Diagnostics) {
+    let shape = place.whole ?? part
+    let accepted = "accepted: \(shape.accepted(.terminal))"
     switch content {
     case .failed: return
     case .scalar(let scalar) where scalar.isNull:
       diagnostics.error(
         at: headRange, "a value is missing here",
-        hints: ["accepted: \(shape.accepted)", "to keep the default, remove the key"])
+        hints: [accepted] + (place.isOptional ? ["to keep the default, remove the key"] : []))
     default:
       var hints: [String] = []
-      if case .scalar = shape { hints = ["accepted: \(shape.accepted)"] }
+      if case .scalar = shape { hints = [accepted] }
+      if case .object(let object) = shape, case .scalar(let scalar) = content,
+        let name = keyWithoutSpace(scalar.shown, among: object.fields.map(\.name))
+      {
+        hints = [missingSpaceHint(name)]
+      }
       diagnostics.error(
         at: range, "expected \(shape.kindWords), found \(kindWords)", hints: hints)
     }
   }
+}
+
+/// The key that starts a text like `listen::80`, which has no space after the key's colon.
+func keyWithoutSpace(_ text: String, among names: [String]) -> String? {
+  names.first { text.hasPrefix($0 + ":") }
+}
+
+func missingSpaceHint(_ name: String) -> String {
+  "a space is missing after `\(name):`"
 }

@@ -35,7 +35,8 @@ func field<Draft, Value>(
       name: name, shape: codec.shape, documentation: documentation, defaultValue: shown,
       isRequired: isRequired)
   ) { node, draft, diagnostics in
-    draft[keyPath: path] = codec.decode(node, &diagnostics)
+    let place = Place(isOptional: !isRequired)
+    draft[keyPath: path] = codec.decode(node, at: place, &diagnostics)
   }
 }
 
@@ -53,41 +54,44 @@ extension Codec {
       allowsExtensions: allowsExtensions)
     let byName = Dictionary(uniqueKeysWithValues: fields.map { ($0.shape.name, $0) })
     let names = fields.map(\.shape.name)
-    return Codec(shape: .object(shape)) { node, diagnostics in
+    return Codec(shape: .object(shape)) { node, place, diagnostics in
       guard case .mapping(let entries) = node.content else {
-        node.refuseKind(expecting: .object(shape), &diagnostics)
+        node.refuseKind(expecting: .object(shape), at: place, &diagnostics)
         return nil
       }
       var draft = empty
+      var present = Set(entries.map(\.key))
       for entry in entries {
         if let field = byName[entry.key] {
           field.decode(entry.value, &draft, &diagnostics)
         } else if !(allowsExtensions && entry.key.hasPrefix("x-")) {
+          let meant = keyWithoutSpace(entry.key, among: names)
+          if let meant { present.insert(meant) }
           let hints =
-            notes[entry.key].map { [$0] }
+            meant.map { [missingSpaceHint($0)] } ?? notes[entry.key].map { [$0] }
             ?? diagnostics.didYouMean(entry.key, among: names).orElse(
-              ["known here: \(names.map { "`\($0)`" }.joined(separator: ", "))"])
+              ["known here: \(inBackticks(names))"])
           diagnostics.error(
             at: entry.keyRange, "unknown key \(quoted(entry.key))", hints: hints)
         }
       }
-      let present = Set(entries.map(\.key))
       for field in shape.fields where field.isRequired && !present.contains(field.name) {
         diagnostics.error(
           at: node.headRange, "the key `\(field.name)` is missing",
-          hints: ["accepted: \(field.shape.accepted)"])
+          hints: ["accepted: \(field.shape.accepted(.terminal))"])
       }
       return draft
     }
   }
 
-  /// A mapping from names that the file chooses.
-  static func named<Item>(_ item: Codec<Item>, countMin: Int = 0) -> Codec
+  /// A mapping from names that the file chooses. An entry that could not be read stays as `empty`,
+  /// so that what refers to its name is not reported, too.
+  static func named<Item>(_ item: Codec<Item>, empty: Item, countMin: Int = 0) -> Codec
   where Value == [Named<Item>] {
     let shape = Shape.named(item.shape, countMin: countMin)
-    return Codec(shape: shape) { node, diagnostics in
+    return Codec(shape: shape) { node, place, diagnostics in
       guard case .mapping(let entries) = node.content else {
-        node.refuseKind(expecting: shape, &diagnostics)
+        node.refuseKind(expecting: shape, at: place, &diagnostics)
         return nil
       }
       if entries.count < countMin {
@@ -100,7 +104,7 @@ extension Codec {
             at: entry.keyRange, "\(quoted(entry.key)) is no name",
             hints: ["a name has 1 to 64 letters, digits, `_`, `-` or `.`"])
         }
-        guard let value = item.decode(entry.value, &diagnostics) else { continue }
+        let value = item.decode(entry.value, &diagnostics) ?? empty
         items.append(Named(name: entry.key, range: entry.keyRange, value: value))
       }
       return items
@@ -110,9 +114,9 @@ extension Codec {
   /// A list, every item read by the same codec.
   static func list<Item>(_ item: Codec<Item>, countMin: Int = 0) -> Codec where Value == [Item] {
     let shape = Shape.list(of: item.shape, countMin: countMin)
-    return Codec(shape: shape) { node, diagnostics in
+    return Codec(shape: shape) { node, place, diagnostics in
       guard case .sequence(let nodes) = node.content else {
-        node.refuseKind(expecting: shape, &diagnostics)
+        node.refuseKind(expecting: shape, at: place, &diagnostics)
         return nil
       }
       if nodes.count < countMin {
@@ -122,14 +126,17 @@ extension Codec {
     }
   }
 
-  /// A union, told apart by the kind of the node alone.
+  /// A union, told apart by the kind of the node alone. A refused value is told all of the union:
+  /// what was meant may be of another kind.
   static func either(
     scalar: Codec? = nil, list: Codec? = nil, mapping: Codec? = nil
   ) -> Codec {
     var scalarShape: ScalarShape?
     if case .scalar(let shape) = scalar?.shape { scalarShape = shape }
     let shape = Shape.either(scalar: scalarShape, list: list?.shape, mapping: mapping?.shape)
-    return Codec(shape: shape) { node, diagnostics in
+    return Codec(shape: shape) { node, place, diagnostics in
+      var place = place
+      place.whole = place.whole ?? shape
       let chosen: Codec? =
         switch node.content {
         case .scalar(let value): value.isNull ? nil : scalar
@@ -138,10 +145,10 @@ extension Codec {
         case .failed: nil
         }
       guard let chosen else {
-        node.refuseKind(expecting: shape, &diagnostics)
+        node.refuseKind(expecting: shape, at: place, &diagnostics)
         return nil
       }
-      return chosen.decode(node, &diagnostics)
+      return chosen.decode(node, at: place, &diagnostics)
     }
   }
 }

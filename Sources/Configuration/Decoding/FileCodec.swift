@@ -24,9 +24,11 @@ extension Codec<FileDraft> {
           "How many workers run, a thread each. `auto`: as many as there are processors that this "
             + "process may really use."),
         field(
-          "spin", \.spin, ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).or("off"),
+          "spin", \.spin, ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),
           standard: nil,
-          "How long a worker polls before it blocks. Shortens latency and costs processor time."),
+          "How long a worker polls before it blocks. Shortens latency and costs processor time, so "
+            + "`run` refuses it where a control group limits that (a CPU quota); `check` does not "
+            + "look."),
         field(
           "max_sessions", \.sessionsMax, .sessionsMax, standard: .auto,
           "How many sessions the process holds at once. `auto`: as many as the open-files limit "
@@ -39,10 +41,10 @@ extension Codec<FileDraft> {
           "What counts for routes and upstreams that are "
             + "silent about it."),
         field(
-          "routes", \.routes, .named(.route, countMin: 1), isRequired: true,
+          "routes", \.routes, .named(.route, empty: RouteDraft(), countMin: 1), isRequired: true,
           "From listening addresses to upstreams, by name."),
         field(
-          "upstreams", \.upstreams, .named(.upstream),
+          "upstreams", \.upstreams, .named(.upstream, empty: UpstreamDraft()),
           "Endpoints and the policy of choosing among them, by name."),
       ])
   }
@@ -142,7 +144,7 @@ extension Codec<ShutdownDraft> {
           "How long accepting goes on after the signal."),
         field(
           "drain", \.drain,
-          ScalarCodec.duration(.zero...(.seconds(7 * 86400))).or("off", "for ever"),
+          ScalarCodec.duration(.zero...(.seconds(7 * 86400))).orOff("for ever"),
           standard: shutdownStandard.drain,
           "How long sessions may then take to end by themselves, before they are reset."),
       ])
@@ -170,7 +172,7 @@ extension Codec<RelayDraft> {
           "How much a direction of a session may move before others have their turn."),
         field(
           "coalesce", \.coalesce,
-          ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).or("off"),
+          ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),
           standard: relayStandard.coalesce,
           "How long a worker that moves bulk, and nothing else, lets bytes gather before it looks "
             + "again: fewer wake-ups, for a delay that bulk does not feel. Not with `spin`."),

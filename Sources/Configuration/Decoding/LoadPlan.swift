@@ -23,19 +23,43 @@ public struct DecodedPlan: Sendable {
   }
 }
 
-/// Reads, decodes and checks the file at `path`. Blocks while it reads; refuses files of more than
-/// 4 MiB.
+/// Where a configuration comes from.
+public enum ConfigurationSource: Hashable, Sendable, CustomStringConvertible {
+  case file(path: String)
+  case standardInput
+
+  /// What diagnostics call it.
+  public var description: String {
+    switch self {
+    case .file(let path): path
+    case .standardInput: "<stdin>"
+    }
+  }
+}
+
+/// Reads, decodes and checks a configuration. Blocks while it reads; refuses more than 4 MiB.
 public func loadPlan(
-  path: String, environment: Environment = processEnvironment
+  _ source: ConfigurationSource, environment: Environment = processEnvironment
 ) -> DecodedPlan {
   do throws(SyntaxFailure) {
-    let bytes = try readFile(path, bytesMax: SourceText.bytesMax)
-    return decodePlan(bytes, fileName: path, environment: environment)
+    let bytes: [UInt8]
+    switch source {
+    case .file(let path): bytes = try readFile(path, bytesMax: SourceText.bytesMax)
+    case .standardInput: bytes = try readAll(STDIN_FILENO, bytesMax: SourceText.bytesMax)
+    }
+    return decodePlan(bytes, fileName: source.description, environment: environment)
   } catch {
     var diagnostics = Diagnostics()
     diagnostics.error(at: nil, error.message, hints: error.hints)
-    return DecodedPlan(nil, diagnostics, fileName: path, lines: [])
+    return DecodedPlan(nil, diagnostics, fileName: source.description, lines: [])
   }
+}
+
+/// Reads, decodes and checks the file at `path`.
+public func loadPlan(
+  path: String, environment: Environment = processEnvironment
+) -> DecodedPlan {
+  loadPlan(.file(path: path), environment: environment)
 }
 
 /// Decodes and checks the bytes of a file; `fileName` is what diagnostics call it.

@@ -49,7 +49,10 @@ struct Lowering {
         upstreams.append(plan)
       } else {
         indices.append(nil)
-        diagnostics.warning(at: upstream.range, "no route uses this upstream")
+        // Unless a route's target, which could not be read, is perhaps this one.
+        if file.routes?.allSatisfy({ $0.value.target != nil }) == true {
+          diagnostics.warning(at: upstream.range, "no route uses this upstream")
+        }
       }
     }
 

@@ -13,34 +13,82 @@ private let sizeUnits: [(name: String, bytes: Int)] = [
   ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1),
 ]
 
+/// What a duration is counted in where it is used; parts of it would be lost there.
+enum DurationStep: Int64 {
+  case microseconds = 1
+  case milliseconds = 1000
+  case seconds = 1_000_000
+
+  /// The largest whole number of steps that is not longer.
+  func floor(_ duration: Duration) -> Duration {
+    let (seconds, attoseconds) = duration.components
+    let microseconds = seconds * 1_000_000 + attoseconds / 1_000_000_000_000
+    return .microseconds(microseconds / rawValue * rawValue)
+  }
+}
+
 extension ScalarCodec where Value == Duration {
-  /// A duration within a range, ends included.
-  static func duration(_ range: ClosedRange<Duration>) -> ScalarCodec {
+  /// A duration within a range, ends included, that is a whole number of steps.
+  static func duration(
+    _ range: ClosedRange<Duration>, step: DurationStep = .microseconds
+  ) -> ScalarCodec {
     let least = range.lowerBound.configurationText
     let most = range.upperBound.configurationText
     let number = "(0|[1-9][0-9]*)"
     let parts = durationUnits.map { "(\(number)\($0.name))?" }.joined()
+    let examples = durationExamples(range, step)
     return .text(
-      "a duration from `\(least)` to `\(most)`", patterns: ["(?=[0-9])" + parts],
-      examples: durationExamples(range), encode: \.configurationText
+      "a duration from `\(least)` to `\(most)`"
+        + (step == .microseconds ? "" : ", in whole \(step)"),
+      patterns: ["(?=[0-9])" + parts], examples: examples, encode: \.configurationText
     ) { text throws(Refusal) in
       let duration = try parseDuration(text)
       guard range.contains(duration) else {
-        let hint = duration == .zero ? "is there an `off` for this key?" : nil
         throw Refusal(
-          "is too \(duration < range.lowerBound ? "short" : "long")", hint: hint, isShape: false)
+          "is too \(duration < range.lowerBound ? "short" : "long")", isShape: false)
+      }
+      let below = step.floor(duration)
+      guard below == duration else {
+        let near = [below, below + .microseconds(step.rawValue)].filter(range.contains)
+        throw Refusal(
+          "is no whole number of \(step)",
+          hint: "write " + near.map { "`\($0.configurationText)`" }.joined(separator: " or "),
+          isShape: false)
       }
       return duration
+    }.hinting { text in
+      // Seconds would be refused, too.
+      guard text.utf8.allSatisfy(isDigit), let seconds = try? parseDuration(text + "s"),
+        !range.contains(seconds), let example = examples.first
+      else { return nil }
+      return "write it with its unit, like `\(example)`"
     }
   }
 }
 
-private func durationExamples(_ range: ClosedRange<Duration>) -> [String] {
+private func durationExamples(
+  _ range: ClosedRange<Duration>, _ step: DurationStep
+) -> [String] {
   let candidates: [(String, Duration)] = [
     ("500us", .microseconds(500)), ("250ms", .milliseconds(250)), ("3s", .seconds(3)),
     ("5m", .seconds(300)), ("1h30m", .seconds(5400)),
   ]
-  return candidates.filter { range.contains($0.1) }.map(\.0)
+  return candidates.filter { range.contains($0.1) && step.floor($0.1) == $0.1 }.map(\.0)
+}
+
+extension ScalarCodec {
+  /// A codec of quantities that also accepts `off`, and offers it for what others write for it.
+  func orOff(_ documentation: String? = nil) -> ScalarCodec<Value?> {
+    let zero = Scalar(text: "0s", shown: "0s", isPlain: true)
+    let takesZero = (try? parse(zero)) != nil
+    let off = "write `off`" + (documentation.map { " (\($0))" } ?? "")
+    let words = ["no", "never", "none", "false", "disable", "disabled", "unlimited", "infinite"]
+    return or("off", documentation).hinting { text in
+      if words.contains(text.lowercased()) { return off + (takesZero ? ", or `0s`" : "") }
+      let isZero = (try? parseDuration(text)) == .zero || (try? parseSize(text)) == 0
+      return isZero && !takesZero ? off : nil
+    }
+  }
 }
 
 /// Numbers with units, the larger unit first, each unit once.

@@ -52,7 +52,7 @@ extension Codec<RouteSettings> {
 }
 
 private var routeFields: [Field<RouteSettings>] {
-  let timeout = ScalarCodec.duration(.milliseconds(1)...timeoutMax).or("off", "for ever")
+  let timeout = ScalarCodec.duration(.milliseconds(1)...timeoutMax).orOff("for ever")
   return [
     field(
       "idle", \.idle, timeout, standard: routeStandard.idle,
@@ -78,6 +78,12 @@ private var routeFields: [Field<RouteSettings>] {
 extension Codec<RouteLogDraft> {
   fileprivate static var routeLog: Codec {
     let off = ScalarCodec<AccessMoments>.choice(["off": AccessMoments(start: false, end: false)])
+      .hinting { text in
+        let words = text.split { " ,".contains($0) }.map(String.init)
+        let isList = !words.isEmpty && words.allSatisfy { ["start", "end"].contains($0) }
+        let items = everyItem(text) ?? (isList ? words.joined(separator: ", ") : nil)
+        return items.map { "write `[\($0)]`" }
+      }
     return .object(
       "route log", "What is logged about a route's sessions.", RouteLogDraft(),
       fields: [
@@ -92,14 +98,23 @@ extension Codec<RouteLogDraft> {
 
 extension Codec<AccessMoments> {
   fileprivate static var accessMoments: Codec {
+    let word = ScalarCodec<Bool>.choice(["start": true, "end": false])
+      .hinting { text in everyItem(text).map { "write `\($0)`" } }
     let item = Codec<AccessMoment>.either(
-      scalar: ScalarCodec<Bool>.choice(
-        ["start": true, "end": false], notes: ["every": "write `every: 10m`"]
-      ).codec.map { $0 ? .start : .end },
+      scalar: word.codec.map { $0 ? .start : .end },
       mapping: Codec<EveryDraft>.every.map(AccessMoment.every))
-    return Codec<[AccessMoment]>.list(item).map { moments in
+    let list = Codec<[(moment: AccessMoment, range: SourceRange)]>.list(item.withRange)
+    return Codec(shape: list.shape) { node, place, diagnostics in
+      guard let items = list.decode(node, at: place, &diagnostics) else { return nil }
       var result = AccessMoments(start: false, end: false)
-      for moment in moments {
+      var seen: [String: Mark] = [:]
+      for (moment, range) in items {
+        if let first = seen.updateValue(range.start, forKey: moment.name) {
+          seen[moment.name] = first
+          diagnostics.error(
+            at: range, "`\(moment.name)` stands here a second time",
+            hints: ["the first is in line \(first.line), column \(first.column)"], isShape: false)
+        }
         switch moment {
         case .start: result.start = true
         case .end: result.end = true
@@ -109,6 +124,25 @@ extension Codec<AccessMoments> {
       return result
     }
   }
+}
+
+extension AccessMoment {
+  /// What the file calls it.
+  fileprivate var name: String {
+    switch self {
+    case .start: "start"
+    case .end: "end"
+    case .every: "every"
+    }
+  }
+}
+
+/// `every: 5m` for `every 5m`, `every=5m` and the like.
+private func everyItem(_ text: String) -> String? {
+  guard text.hasPrefix("every") else { return nil }
+  let rest = text.dropFirst(5).drop { " :=".contains($0) }
+  if rest.isEmpty { return "every: 10m" }
+  return (try? parseDuration(String(rest))).map { "every: \($0.configurationText)" }
 }
 
 extension Codec<EveryDraft> {
@@ -136,18 +170,19 @@ extension Codec<TCPDraft> {
           "Sends small segments at once (`TCP_NODELAY`)."),
         field(
           "keepalive", \.keepalive,
-          ScalarCodec.duration(.seconds(1)...(.seconds(32767))).or("off"),
+          ScalarCodec.duration(.seconds(1)...(.seconds(32767)), step: .seconds).orOff(),
           standard: standard.keepalive,
           "How long a silent connection waits before its peer is asked whether it still lives."),
         field(
           "user_timeout", \.userTimeout,
-          ScalarCodec.duration(.milliseconds(1)...(.seconds(86400))).or("off", "the kernel's own"),
+          ScalarCodec.duration(.milliseconds(1)...(.seconds(86400)), step: .milliseconds)
+            .orOff("the kernel's own"),
           standard: standard.userTimeout,
           "How long sent data may stay unacknowledged before the connection is given up "
             + "(`TCP_USER_TIMEOUT`)."),
         field(
           "unsent", \.unsentBytesMax,
-          ScalarCodec.size((16 << 10)...(1 << 30)).or("off", "the kernel's own"),
+          ScalarCodec.size((16 << 10)...(1 << 30)).orOff("the kernel's own"),
           standard: standard.unsentBytesMax,
           "How much may wait in the kernel to be sent (`TCP_NOTSENT_LOWAT`)."),
       ])
@@ -158,5 +193,12 @@ extension Codec {
   /// The same place, as a list of one.
   var asList: Codec<[Value]> {
     map { [$0] }
+  }
+
+  /// The same place, with where it is.
+  fileprivate var withRange: Codec<(moment: Value, range: SourceRange)> {
+    Codec<(moment: Value, range: SourceRange)>(shape: shape) { node, place, diagnostics in
+      decode(node, at: place, &diagnostics).map { ($0, node.range) }
+    }
   }
 }

@@ -70,7 +70,7 @@ extension ScalarCodec {
     _ words: KeyValuePairs<String, Value>, notes: KeyNotes = [:]
   ) -> ScalarCodec where Value: Equatable {
     let names = words.map(\.key)
-    let accepted = names.map { "`\($0)`" }.joined(separator: ", ")
+    let accepted = inBackticks(names)
     return ScalarCodec(
       shape: ScalarShape(accepted: accepted, keywords: names),
       parse: { scalar throws(Refusal) in

@@ -4,7 +4,7 @@
 // sends a reader to the wrong place.
 
 /// The nearest candidate, if one is near. Looks at the first thousand only.
-func suggestion(for text: String, among candidates: [String]) -> String? {
+public func suggestion(for text: String, among candidates: [String]) -> String? {
   let wanted = normalized(text)
   guard wanted.count <= 64, !wanted.isEmpty else { return nil }
   let limit = max(1, wanted.count / 3)

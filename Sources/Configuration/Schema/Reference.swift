@@ -17,7 +17,7 @@ private func section(_ object: ObjectShape) -> String {
     let standard =
       field.isRequired ? "required" : field.defaultValue.map { "`\($0.yaml)`" } ?? "–"
     let cells = [
-      "`\(field.name)`", field.documentation, field.shape.accepted, standard,
+      "`\(field.name)`", field.documentation, field.shape.accepted(.markdown), standard,
     ]
     let row = cells.map { cell in
       String(cell.flatMap { $0 == "|" ? "\\|" : String($0) })

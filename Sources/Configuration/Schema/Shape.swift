@@ -17,7 +17,7 @@ indirect enum Shape {
 
 /// A single value: keywords, a range of numbers, true and false, text of certain forms.
 struct ScalarShape {
-  /// For people: what is accepted, in Markdown.
+  /// For people: what is accepted. Keywords in backticks, but no links: it is shown everywhere.
   var accepted: String
   var keywords: [String] = []
   var integers: ClosedRange<Int>?
@@ -57,29 +57,53 @@ struct FieldShape {
   var isRequired = false
 }
 
+/// Where words are read.
+enum Medium {
+  /// In a report; backticks and nothing more.
+  case terminal
+  /// In the reference, where mappings have sections to link to.
+  case markdown
+}
+
 extension Shape {
-  /// What is accepted, in Markdown.
-  var accepted: String {
+  /// What is accepted, for people.
+  func accepted(_ medium: Medium) -> String {
     switch self {
     case .scalar(let scalar): return scalar.accepted
-    case .list(let item, _): return "a list of \(item.acceptedItems)"
-    case .object(let object): return "a mapping, see [`\(object.name)`](#\(object.anchor))"
+    case .list(let item, _): return "a list of \(item.acceptedItems(medium))"
+    case .object(let object):
+      return medium == .markdown ? "a mapping, see \(object.link)" : "a mapping with \(object.keys)"
     case .named(let value, _):
-      if case .object(let object) = value {
-        return "a mapping from names to [`\(object.name)`](#\(object.anchor))"
+      guard case .object(let object) = value else {
+        return "a mapping from names to \(value.accepted(medium))"
       }
-      return "a mapping from names to \(value.accepted)"
+      return medium == .markdown
+        ? "a mapping from names to \(object.link)"
+        : "a mapping from names to mappings with \(object.keys)"
     case .either(let scalar, let list, let mapping):
-      return [scalar?.accepted, list?.accepted, mapping?.accepted].compactMap { $0 }
-        .joined(separator: ", or ")
+      return [
+        scalar?.accepted, list?.acceptedList(medium, beside: scalar), mapping?.accepted(medium),
+      ].compactMap { $0 }.joined(separator: ", or ")
     }
   }
 
-  private var acceptedItems: String {
+  /// A list in a union, without saying again what the single value may be.
+  private func acceptedList(_ medium: Medium, beside scalar: ScalarShape?) -> String {
+    switch self {
+    case .list(.scalar(let item), _) where item.accepted == scalar?.accepted:
+      "a list of such"
+    case .list(.either(let item?, nil, let mapping?), _)
+    where medium == .terminal && scalar?.accepted.hasSuffix(", or " + item.accepted) == true:
+      "a list of the latter, or of these: \(mapping.accepted(medium))"
+    default: accepted(medium)
+    }
+  }
+
+  private func acceptedItems(_ medium: Medium) -> String {
     switch self {
     case .either(let scalar?, nil, nil): scalar.accepted
-    case .either: "these: \(accepted)"
-    default: accepted
+    case .either: "these: \(accepted(medium))"
+    default: accepted(medium)
     }
   }
 
@@ -96,7 +120,18 @@ extension Shape {
   }
 }
 
+/// Names in backticks, with commas.
+func inBackticks(_ names: [String]) -> String {
+  names.map { "`\($0)`" }.joined(separator: ", ")
+}
+
 extension ObjectShape {
+  fileprivate var link: String { "[`\(name)`](#\(anchor))" }
+
+  fileprivate var keys: String {
+    (fields.count == 1 ? "the key " : "the keys ") + inBackticks(fields.map(\.name))
+  }
+
   /// The section of the reference that describes it.
   var anchor: String {
     String(name.map { $0 == " " ? "-" : $0 }).lowercased()

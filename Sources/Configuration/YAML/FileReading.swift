@@ -8,12 +8,16 @@ import Glibc
 /// The bytes of a file, at most `bytesMax` of them; blocks while it reads.
 func readFile(_ path: String, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
   let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-  guard descriptor != -1 else { throw unreadable(path, errno) }
+  guard descriptor != -1 else { throw unreadable(errno) }
   defer { _ = close(descriptor) }
+  return try readAll(descriptor, bytesMax: bytesMax)
+}
 
+/// What a descriptor gives until its end, at most `bytesMax` bytes; blocks while it reads.
+func readAll(_ descriptor: Int32, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
   var status = stat()
-  guard fstat(descriptor, &status) != -1 else { throw unreadable(path, errno) }
-  if status.st_mode & S_IFMT == S_IFDIR { throw unreadable(path, EISDIR) }
+  guard fstat(descriptor, &status) != -1 else { throw unreadable(errno) }
+  if status.st_mode & S_IFMT == S_IFDIR { throw unreadable(EISDIR) }
   if status.st_mode & S_IFMT == S_IFREG, status.st_size > bytesMax {
     throw SourceText.tooLarge(Int(status.st_size), bytesMax: bytesMax)
   }
@@ -24,7 +28,7 @@ func readFile(_ path: String, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
     let count = chunk.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
     if count == -1 {
       if errno == EINTR { continue }
-      throw unreadable(path, errno)
+      throw unreadable(errno)
     }
     if count == 0 { return bytes }
     bytes.append(contentsOf: chunk[..<count])
@@ -32,7 +36,7 @@ func readFile(_ path: String, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
   }
 }
 
-private func unreadable(_ path: String, _ code: Int32) -> SyntaxFailure {
+private func unreadable(_ code: Int32) -> SyntaxFailure {
   let reason = strerror(code).map { String(cString: $0) } ?? "error \(code)"
   var hints: [String] = []
   if code == ENOENT { hints = ["say where it is with `--config FILE`"] }

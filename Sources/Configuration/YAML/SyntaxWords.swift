@@ -1,21 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // What libyaml's syntax errors mean to the person who wrote the file. Most of them come from a few
-// slips: an address or a `${NAME}` without quotes (brackets and braces are YAML's own), a tab, a
-// wrong indentation. The offending line tells which. What is not recognised keeps libyaml's words.
+// slips: an address or a `${NAME}` without quotes (brackets and braces are YAML's own), a quote that
+// is not closed, a colon without its space, a tab, a wrong indentation. The offending line, or one
+// above, tells which. What is not recognised keeps libyaml's words.
 
 /// A syntax failure in words that help, at the place that has to be mended.
 func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
   let line = lines.indices.contains(problem.mark.line - 1) ? lines[problem.mark.line - 1] : ""
   let found = line.unicodeScalars.dropFirst(problem.mark.column - 1).first
+  let quotedStart = quotedTextStart(before: problem.mark, lines: lines)
+  if let start = quotedStart, start.line < problem.mark.line {
+    return SyntaxFailure(
+      range: SourceRange(at: start),
+      message: "a quote opened in line \(start.line) is perhaps not closed",
+      hints: ["the next quote, which ends its text, is in line \(problem.mark.line)"])
+  }
   if problem.words.hasPrefix("found a tab character") || found == "\t" {
     return SyntaxFailure(
       range: SourceRange(at: problem.mark), message: "a tab character cannot indent in YAML",
       hints: ["use spaces"])
   }
   if let slip = indicatorSlip(problem, found: found) { return slip }
-  if let slip = flowSlip(in: line, at: problem.mark) { return slip }
+  if let slip = flowSlip(in: line, at: problem.mark, isAfterQuote: quotedStart != nil) {
+    return slip
+  }
+  let lateQuote =
+    quotedStart.map { ["or is the quote in column \($0.column) closed too late?"] } ?? []
   switch problem.words {
   case "mapping values are not allowed in this context":
+    if let slip = missingSpace(above: problem.mark.line, of: lines) { return slip }
     return SyntaxFailure(
       range: SourceRange(at: problem.mark), message: "a second `: ` cannot stand here",
       hints: [
@@ -23,20 +36,23 @@ func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
         "a value that holds `: ` has to be put in quotes",
       ])
   case "could not find expected ':'":
+    if let slip = missingSpace(inLine: problem.start.line, of: lines) { return slip }
     return SyntaxFailure(
       range: SourceRange(at: problem.start), message: "a `:` is missing after this key",
       hints: ["write `key: value`, with a space after the colon"])
   case "did not find expected key", "did not find expected '-' indicator":
+    if let slip = missingSpace(above: problem.mark.line, of: lines) { return slip }
     return SyntaxFailure(
       range: SourceRange(at: problem.mark), message: "this does not fit what stands around it",
       hints: [
         "is the indentation right? It continues what began in line \(problem.start.line)"
-      ])
+      ] + lateQuote)
   case "did not find expected ',' or '}'", "did not find expected ',' or ']'":
     let bracket = problem.words.hasSuffix("'}'") ? "}" : "]"
     return SyntaxFailure(
       range: SourceRange(at: problem.mark), message: "a `,` or `\(bracket)` is missing here",
-      hints: ["the opening bracket is in line \(problem.start.line)"])
+      hints: ["the opening bracket is in line \(problem.start.line)"]
+        + lateQuote)
   case "found unexpected end of stream":
     return SyntaxFailure(
       range: SourceRange(at: problem.start), message: "the quote that starts here is never closed")
@@ -48,7 +64,7 @@ func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
 }
 
 /// `[::]:80`, `[:80]`, `{address: ${DB}:5432}`: YAML's own brackets where text was meant.
-private func flowSlip(in line: String, at mark: Mark) -> SyntaxFailure? {
+private func flowSlip(in line: String, at mark: Mark, isAfterQuote: Bool) -> SyntaxFailure? {
   let bytes = Array(line.utf8)
   let unquoted = unquotedBytes(of: bytes)
   if let dollar = firstIndex(of: "${", in: unquoted), isInFlow(unquoted, before: dollar) {
@@ -74,7 +90,9 @@ private func flowSlip(in line: String, at mark: Mark) -> SyntaxFailure? {
   }
   let column = mark.column - 1
   let rest = Array(line.unicodeScalars.dropFirst(column))
-  if rest.first == ":", rest.dropFirst().first.map({ ("0"..."9").contains($0) }) == true {
+  if !isAfterQuote, rest.first == ":",
+    rest.dropFirst().first.map({ ("0"..."9").contains($0) }) == true
+  {
     let digits = rest.dropFirst().prefix { ("0"..."9").contains($0) }
     let text = ":" + String(String.UnicodeScalarView(digits))
     return SyntaxFailure(
@@ -84,6 +102,17 @@ private func flowSlip(in line: String, at mark: Mark) -> SyntaxFailure? {
       hints: ["write \"\(text)\""])
   }
   return nil
+}
+
+/// The first of the lines right above that are keys without a space after their colon.
+private func missingSpace(above line: Int, of lines: [String]) -> SyntaxFailure? {
+  var found: SyntaxFailure?
+  for number in stride(from: line - 1, to: 0, by: -1) {
+    if lines[number - 1].allSatisfy({ $0 == " " }) { continue }
+    guard let slip = missingSpace(inLine: number, of: lines) else { break }
+    found = slip
+  }
+  return found
 }
 
 /// A first character that means something to YAML.

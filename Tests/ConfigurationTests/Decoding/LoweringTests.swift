@@ -96,6 +96,15 @@ import Testing
     #expect(found.diagnostics.first?.hints == ["did you mean `database`?"])
   }
 
+  @Test func whatCouldNotBeReadIsToldOnce() {
+    #expect(
+      messages("routes: {r: {listen: \":1\", to: u}}\nupstreams: {u: \"h:1\"}")
+        == ["expected a mapping, found a single value"])
+    #expect(
+      messages("routes: {r: 5}\nupstreams: {u: {endpoints: [\"h:1\"]}}")
+        == ["expected a mapping, found a single value"])
+  }
+
   @Test func anUpstreamWithoutARouteIsLeftOutWithAWarning() throws {
     let found = decode(
       """

@@ -20,6 +20,10 @@ import Testing
     ("fd:0", "is a standard stream"), ("builtin:echo", "is an endpoint"),
     ("", "a value is missing here"), ("{a: b}", "expected a single value or a list"),
     ("[]", "at least one item is needed"), ("\"\"", "is empty"), ("@x", "put the value in quotes"),
+    ("\":80", "a quote opened in line 3 is perhaps not closed"),
+    ("[\":80\", \":81]", "a quote opened in line 3 is perhaps not closed"),
+    ("\":80, to: \":81\"", "this does not fit"),
+    ("{x: \":80, to: \":81\"}", "the quote in column 17 closed too late"),
   ])
   func inListen(_ value: String, _ expected: String) {
     let text = report(listenFile(value), ["HOST": "h"])
@@ -41,7 +45,25 @@ import Testing
     ("tcp: {keepalive: true}", "is no duration"), ("idel: 5s", "did you mean `idle`?"),
     ("half-close: 5s", "did you mean `half_close`?"), ("check: {}", "has no health checks"),
     ("tcp: {<<: 5}", "`<<` merges a mapping"), ("log: {access: [star]}", "did you mean `start`?"),
-    ("log: {access: end}", "accepted: `off`"), ("idle: !!int 5", "the tag `!!int`"),
+    ("log: {access: end}", "write `[end]`"), ("idle: !!int 5", "the tag `!!int`"),
+    ("log: {access: end}", "accepted: `off`, or a list of these: `start`, `end`, or a mapping"),
+    ("log: {access: \"start, end\"}", "write `[start, end]`"),
+    ("log: {access: every 5m}", "write `[every: 5m]`"),
+    ("log: {access: [every 5m]}", "write `every: 5m`"),
+    ("log: {access: [every:90s]}", "write `every: 90s`"),
+    ("log: {access: [every]}", "or a mapping with the key `every`"),
+    ("log: {access: [end, start, end]}", "`end` stands here a second time"),
+    ("log: {access: [every: 5m, every: 6m]}", "`every` stands here a second time"),
+    ("log: {access: [end, start, end]}", "the first is in line 5, column 20"),
+    ("idle: 0", "write `off` (for ever)"), ("idle: 0s", "write `off` (for ever)"),
+    ("idle: never", "write `off` (for ever)"), ("idle: No", "write `off` (for ever)"),
+    ("idle: false", "write `off` (for ever)"), ("idle: none", "write `off` (for ever)"),
+    ("linger: 0", "write `0s`"), ("tcp: {keepalive: 0}", "write `off`"),
+    ("tcp: {unsent: 0}", "write `off` (the kernel's own)"),
+    ("tcp: {keepalive: 1999ms}", "is no whole number of seconds"),
+    ("tcp: {keepalive: 1999ms}", "write `1s` or `2s`"),
+    ("tcp: {keepalive: 32766s1us}", "write `32766s` or `32767s`"),
+    ("tcp: {user_timeout: 1500us}", "write `1ms` or `2ms`"),
     ("idle: *x", "has no anchor before it"), ("? [a]\n    : b", "a key must be text"),
     ("idle: 5s\n    idle: 6s", "stands here a second time"), ("idle: 5s\n\tx: 1", "use spaces"),
     ("idle: a: b", "a second `: ` cannot stand here"), ("idle: \"5s", "is never closed"),
@@ -54,6 +76,57 @@ import Testing
     let text = report(routeFile(settings))
     #expect(text.contains(expected), "\(text)")
     #expect(text.contains(": error: "), "\(text)")
+  }
+
+  @Test(arguments: ["1s", "1000ms", "2s", "1h30m"])
+  func wholeSecondsAreAccepted(_ duration: String) {
+    #expect(report(routeFile("tcp: {keepalive: \(duration), user_timeout: 1ms}")) == "")
+  }
+
+  @Test func aQuoteThatIsNotClosedIsShownWhereItOpens() {
+    let text = report(
+      """
+      routes: {r: {listen: ":80", to: ["h:1", "h:2}},
+        q: {listen: ":81", to: "h:1"}}
+      """)
+    #expect(
+      text.hasPrefix("config.yaml:1:41: error: a quote opened in line 1 is perhaps"), "\(text)")
+    #expect(!text.contains("has to be put in quotes"), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("listen: 'it''s\n    to: 'h:1'", "a quote opened in line 3"),
+    ("listen: 'it''s ':80'", "the quote in column 13 closed too late"),
+    ("{\"listen\":\":80,\n    \"to\":\"h:1\"}", "a quote opened in line 3"),
+    ("to: h  # it's\n    x: 'y\n    z: 'a'", "a quote opened in line 4"),
+    ("to: it's\n    x: \"y \\\" 'z\n    z: \"a\"", "a quote opened in line 4"),
+    ("to: \"a\n      b\" c", "a quote opened in line 3"),
+  ])
+  func quotesAreMatchedAsInYAML(_ lines: String, _ expected: String) {
+    let text = report("routes:\n  r:\n    \(lines)\n")
+    #expect(text.contains(expected), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("listen:\":1\"\n    to: \"h:1\"", "write `listen: \":1\"`"),
+    ("listen::80\n    to: \"h:1\"", "write `listen: :80`"),
+    ("listen::80  # all\n\n    to: \"h:1\"", "write `listen: :80`"),
+    ("listen::80\n    idle:5s\n    to: \"h:1\"", "write `listen: :80`"),
+    ("listen:80\n    idle:5s", "a space is missing after `listen:`"),
+    ("listen:80", "a space is missing after `listen:`"),
+    ("{listen::80, to: \"h:1\"}", "a space is missing after `listen:`"),
+    ("- listen:\":80\"\n      to: x", "write `listen: \":80\"`"),
+  ])
+  func aColonNeedsASpace(_ lines: String, _ expected: String) {
+    let text = report("routes:\n  r:\n    \(lines)\n")
+    #expect(text.contains(expected), "\(text)")
+    #expect(text.hasPrefix("config.yaml:3:"), "\(text)")
+    #expect(!text.contains("is missing\n"), "\(text)")
+  }
+
+  @Test func addressesInListsAreNotKeys() {
+    let text = report("upstreams:\n  u:\n    endpoints:\n      - h:1\n        weight: 2\n")
+    #expect(!text.contains("a space is missing"), "\(text)")
   }
 
   @Test(arguments: [
@@ -81,6 +154,10 @@ import Testing
     ("upstreams: {u: {endpoints: [\"h:1\"], source: \"10.0.0.1:5\"}}", "no port"),
     ("upstreams: {\"a b\": {endpoints: [\"h:1\"]}}", "`a b` is no name"),
     ("rotes: {}", "did you mean `routes`?"), ("log:", "a value is missing here"),
+    ("spin: 5", "write it with its unit, like `500us`"), ("spin: 0", "write `off`"),
+    ("shutdown: {drain: none}", "write `off` (for ever), or `0s`"),
+    ("shutdown: {drain: 0}", "write `0s`"),
+    ("upstreams: {u: {endpoints: [\"h:1\"], connect: 0}}", "like `250ms`"),
   ])
   func atTheTop(_ line: String, _ expected: String) {
     let text = report("routes: {r: {listen: \":1\", to: \"h:1\"}}\n\(line)\n")

@@ -16,6 +16,33 @@ import Testing
         """)
   }
 
+  @Test(arguments: [
+    ("routes: {r: {listen: , to: \"h:1\"}}", false), ("routes:", false), ("null", false),
+    ("routes: {r: {listen: \":1\", to: }}", false), ("routes: {r: }", false),
+    ("routes: {r: {listen: [\":1\", ], to: [~]}}", false),
+    ("routes: {r: {listen: \":1\", to: u}}\nupstreams: {u: {endpoints: }}", false),
+    ("log:\nroutes: {r: {listen: \":1\", to: \"h:1\"}}", true),
+    ("routes: {r: {listen: \":1\", to: \"h:1\", idle: }}", true),
+  ])
+  func onlyAKeyThatMayBeLeftOutHasADefaultToKeep(_ text: String, _ isOptional: Bool) {
+    let found = report(text)
+    #expect(found.contains("a value is missing here"))
+    #expect(found.contains("to keep the default, remove the key") == isOptional, "\(found)")
+  }
+
+  @Test func thereAreNoLinksInATerminal() {
+    let root = Codec<FileDraft>.file.shape
+    #expect(
+      root.accepted(.terminal).hasPrefix("a mapping with the keys `workers`, `spin`, "))
+    guard case .object(let file) = root else { return }
+    for field in file.fields {
+      #expect(!field.shape.accepted(.terminal).contains("]("), "\(field.name)")
+    }
+    let found = report("log:\nroutes: {r: {listen: \":1\", to: []}, q: {}}\nupstreams:\n")
+    #expect(found.contains("accepted: a mapping with the keys `level`, `format`,"))
+    #expect(!found.contains("]("), "\(found)")
+  }
+
   @Test func tabsWideCharactersAndEscapesKeepTheCaretInPlace() {
     func carets(_ line: String, column: Int, length: Int = 1) -> String {
       let excerpt = LineExcerpt(line, column: column, length: length)

@@ -27,6 +27,12 @@ import Testing
     #expect(count == 2)
   }
 
+  @Test func whatCheckCannotKnowIsSaid() throws {
+    let text = referenceMarkdown()
+    let row = try #require(text.split(separator: "\n").first { $0.hasPrefix("| `spin` |") })
+    #expect(row.contains("CPU quota"))
+  }
+
   @Test func everyLinkLeadsToASection() {
     let text = referenceMarkdown()
     let anchors = text.split(separator: "\n").filter { $0.hasPrefix("### ") }.map { line in
