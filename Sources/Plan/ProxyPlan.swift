@@ -60,10 +60,15 @@ public enum WorkerCount: Hashable, Sendable {
 
 /// How many sessions the process holds at once.
 public enum SessionsMax: Hashable, Sendable {
-  /// As many as the open-files limit has room for.
+  /// As many as the open-files limit has room for, but no more than `autoMax`.
   case auto
-  /// This many, at least one; fewer if the open-files limit has no room for them.
+  /// This many, from one to `countMax`; fewer if the open-files limit has no room for them.
   case count(Int)
+
+  /// The most that `auto` stands for: the open-files limit of a container may be a thousand million.
+  public static let autoMax = 1_000_000
+  /// The most that can be asked for.
+  public static let countMax = 10_000_000
 }
 
 /// Which upstream of a plan; meaningless in another plan.

@@ -66,15 +66,11 @@ struct Announcement {
         ])
     }
     let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
-    let bound =
-      switch plan.sessionsMax {
-      case .count where budget.refusedSessionsMax == nil: "max_sessions"
-      case .count, .auto: "open_files"
-      }
     logger.info(
       "limits",
       metadata: [
-        "sessions_max": "\(budget.sessionsMax)", "sessions_max_from": "\(bound)",
+        "sessions_max": "\(budget.sessionsMax)",
+        "sessions_max_from": "\(budget.sessionsMaxFrom.rawValue)",
         "open_files": "\(budget.openFilesMax)", "pipes": "\(budget.pipes)",
         "buffered_max": "\((keptBytes + (1 << 20) - 1) >> 20)MiB",
       ])
