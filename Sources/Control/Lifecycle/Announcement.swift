@@ -16,11 +16,13 @@ struct Announcement {
   let names: [String: Resolution]
   let budget: ResourceBudget
   let unusedDescriptors: [Int32]
+  let missingSources: [MissingSource]
 
   /// Logs everything.
   func write(to logger: Logger) {
     writeNames(to: logger)
     writeListeners(to: logger)
+    writeMissingSources(to: logger)
     writeLimits(to: logger)
   }
 
@@ -52,6 +54,18 @@ struct Announcement {
       logger.warning(
         "a socket was handed over, and no route listens at it",
         metadata: ["listen": "fd:\(descriptor)"])
+    }
+  }
+
+  /// Says which upstreams will not be connected from where they should be.
+  private func writeMissingSources(to logger: Logger) {
+    for missing in missingSources {
+      logger.warning(
+        "a source address cannot be used now",
+        metadata: [
+          "upstream": "\(missing.upstream)", "source": "\(missing.address)",
+          "cause": "\(missing.cause)",
+        ])
     }
   }
 

@@ -106,7 +106,7 @@ public final class Proxy {
     workersAccepting = workers.count
     Announcement(
       plan: plan, topology: topology, names: names, budget: budget,
-      unusedDescriptors: listeners.unused
+      unusedDescriptors: listeners.unused, missingSources: MissingSource.all(in: plan)
     ).write(to: logger)
   }
 
