@@ -135,7 +135,8 @@ public protocol Kernel: Sendable {
   /// Closes a descriptor; never retried (close(2)).
   func close(_ descriptor: CInt)
   /// Closes a socket so that its peer sees a reset instead of an orderly end (`SO_LINGER` 0,
-  /// socket(7)). Unix sockets have no reset; they are closed.
+  /// socket(7)). Unix sockets have no reset and are closed: a peer whose bytes were still unread
+  /// here gets ECONNRESET all the same, any other sees an orderly end, truncated or not.
   func reset(_ descriptor: CInt)
 
   /// A new non-blocking pipe of about `bytes`. The kernel may grant less.
