@@ -84,16 +84,13 @@ int clinux_set_option(int fd, int level, int name, int value) {
   return checked(setsockopt(fd, level, name, &value, sizeof value));
 }
 
-int clinux_cpu_count(void) {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == -1 ? -errno : CPU_COUNT(&set);
-}
-
-int clinux_pin_thread(int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  return checked(sched_setaffinity(0, sizeof set, &set));
+int clinux_cpu_count(int possible) {
+  cpu_set_t *set = CPU_ALLOC(possible);
+  if (set == NULL) return -ENOMEM;
+  size_t size = CPU_ALLOC_SIZE(possible);
+  int count = sched_getaffinity(0, size, set) == -1 ? -errno : CPU_COUNT_S(size, set);
+  CPU_FREE(set);
+  return count;
 }
 
 void clinux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

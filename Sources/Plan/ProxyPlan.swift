@@ -60,10 +60,15 @@ public enum WorkerCount: Hashable, Sendable {
 
 /// How many sessions the process holds at once.
 public enum SessionsMax: Hashable, Sendable {
-  /// As many as the open-files limit has room for.
+  /// As many as the open-files limit has room for, but no more than `autoMax`.
   case auto
-  /// This many, at least one; fewer if the open-files limit has no room for them.
+  /// This many, from one to `countMax`; fewer if the open-files limit has no room for them.
   case count(Int)
+
+  /// The most that `auto` stands for: the open-files limit of a container may be a thousand million.
+  public static let autoMax = 1_000_000
+  /// The most that can be asked for.
+  public static let countMax = 10_000_000
 }
 
 /// Which upstream of a plan; meaningless in another plan.
@@ -193,10 +198,14 @@ public struct TCPPlan: Hashable, Sendable {
   /// Sends small segments at once (`TCP_NODELAY`).
   public var noDelay: Bool
   /// How long a silent connection waits before the peer's kernel is asked whether it still lives
-  /// (`TCP_KEEPIDLE`, and the interval between questions); `nil` never asks.
+  /// (`SO_KEEPALIVE`); after about twice the time without an answer it is given up. `nil` never asks.
   public var keepalive: Duration?
-  /// How long sent data may stay unacknowledged before the connection is given up
-  /// (`TCP_USER_TIMEOUT`, RFC 5482); `nil` leaves it to the kernel.
+  /// How long what was written may wait, before the connection is given up (`TCP_USER_TIMEOUT`,
+  /// tcp(7)): for its acknowledgement, and just as well for room in the buffers of a peer that lives
+  /// but does not read. A reader that merely pauses for so long is reset, hence `nil` by default: the
+  /// kernel then gives up data that nobody acknowledges after some 15 minutes (`net.ipv4.tcp_retries2`)
+  /// and lets a peer pause for as long as it answers. For peers that never pause and whose loss must
+  /// be noticed sooner.
   public var userTimeout: Duration?
   /// How many bytes may wait in the kernel to be sent, beyond those that are on their way
   /// (`TCP_NOTSENT_LOWAT`); `nil` lets the kernel's send buffer fill. With it, a receiver that has
@@ -206,7 +215,7 @@ public struct TCPPlan: Hashable, Sendable {
   /// Makes TCP options; the defaults are those of the configuration.
   public init(
     noDelay: Bool = true, keepalive: Duration? = .seconds(60),
-    userTimeout: Duration? = .seconds(60), unsentBytesMax: Int? = 1 << 20
+    userTimeout: Duration? = nil, unsentBytesMax: Int? = 1 << 20
   ) {
     self.noDelay = noDelay
     self.keepalive = keepalive

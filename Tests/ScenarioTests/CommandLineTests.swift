@@ -198,8 +198,24 @@ struct RunTests {
     #expect(listening?["to"] == "127.0.0.1:9,unix:/tmp/no socket")
     #expect(listening?["upstream"] == "u")
     #expect(listening?["sessions_max"] == "5")
+    #expect(!proxy.program.errorText.contains("a source address"))
     let limits = proxy.event("limits")
     #expect(limits?["sessions_max"] == "7")
     #expect(limits?["sessions_max_from"] == "max_sessions")
+  }
+
+  @Test("A source address that this machine does not have is told, and the proxy starts")
+  func missingSource() throws {
+    let proxy = try ProxyProcess(
+      """
+      routes:
+        r: {listen: "127.0.0.1:0", to: u}
+      upstreams:
+        u: {endpoints: ["127.0.0.1:9"], source: ["127.0.0.1", "192.0.2.1"]}
+      """)
+    let warning = proxy.event("a source address cannot be used now")
+    #expect(warning?["upstream"] == "u")
+    #expect(warning?["source"] == "192.0.2.1")
+    #expect(warning?["cause"] == "Cannot assign requested address")
   }
 }

@@ -177,6 +177,33 @@ struct TCPTests {
     #expect(text.contains("timer:(keepalive,30sec") || text.contains("timer:(keepalive,29sec"))
   }
 
+  /// A client that does not read what it is sent without end.
+  private func pausedReader(_ tcp: String) throws -> (ProxyProcess, Connection) {
+    let proxy = try ProxyProcess(
+      """
+      routes:
+        r: {listen: "127.0.0.1:0", to: "builtin:chargen", tcp: \(tcp)}
+      """)
+    return (proxy, try Connection(proxy.address(), receiveBuffer: 4096))
+  }
+
+  @Test("user_timeout also ends a session whose reader only pauses, and calls it timed out")
+  func userTimeout() throws {
+    let (proxy, client) = try pausedReader("{user_timeout: 300ms}")
+    let record = try proxy.record()
+    #expect(record["end"] == "timed_out")
+    #expect(record["by"] == "downstream")
+    client.close()
+  }
+
+  @Test("Without it a reader may pause")
+  func noUserTimeout() throws {
+    let (proxy, client) = try pausedReader("{}")
+    // Longer than the user timeout above takes to be noticed.
+    #expect(proxy.program.wait(within: 5) { proxy.program.outputText.isEmpty ? nil : true } == nil)
+    #expect(try client.receive(74 * 5000).utf8.count == 74 * 5000)
+  }
+
   @Test("Without keepalive nobody asks", .enabled(if: ss != nil))
   func noKeepalive() throws {
     let text = try sockets("{keepalive: off}")

@@ -46,8 +46,8 @@ int clinux_receive_queue_bytes(int fd);
 int clinux_send_queue_bytes(int fd);
 int clinux_get_option(int fd, int level, int name);
 int clinux_set_option(int fd, int level, int name, int value);
-int clinux_cpu_count(void);
-int clinux_pin_thread(int cpu);
+/// How many processors this thread's mask has; -EINVAL when the kernel has more than `possible`.
+int clinux_cpu_count(int possible);
 void clinux_name_thread(const char *name);
 int clinux_signalfd(const int *signals, int count);
 int clinux_read_signal(int fd);

@@ -32,7 +32,7 @@ extension Codec<FileDraft> {
         field(
           "max_sessions", \.sessionsMax, .sessionsMax, standard: .auto,
           "How many sessions the process holds at once. `auto`: as many as the open-files limit "
-            + "has room for."),
+            + "has room for, but no more than \(SessionsMax.autoMax)."),
         field("log", \.log, .log, "The operational log and the access log."),
         field("shutdown", \.shutdown, .shutdown, "What happens between SIGTERM and the exit."),
         field("relay", \.relay, .relay, "The bounds of moving bytes. Rarely worth a change."),
@@ -61,8 +61,9 @@ extension ScalarCodec<WorkerCount> {
 
 extension ScalarCodec<SessionsMax> {
   fileprivate static var sessionsMax: ScalarCodec {
-    ScalarCodec<Int>.integer(1...10_000_000).or("auto").map({ $0.map(SessionsMax.count) ?? .auto })
-    { limit in
+    ScalarCodec<Int>.integer(1...SessionsMax.countMax).or("auto").map({
+      $0.map(SessionsMax.count) ?? .auto
+    }) { limit in
       if case .count(let number) = limit { number } else { nil }
     }
   }

@@ -172,14 +172,15 @@ extension Codec<TCPDraft> {
           "keepalive", \.keepalive,
           ScalarCodec.duration(.seconds(1)...(.seconds(32767)), step: .seconds).orOff(),
           standard: standard.keepalive,
-          "How long a silent connection waits before its peer is asked whether it still lives."),
+          "How long a silent connection waits before its peer is asked whether it still lives. One "
+            + "that does not answer is given up after about twice the time."),
         field(
           "user_timeout", \.userTimeout,
           ScalarCodec.duration(.milliseconds(1)...(.seconds(86400)), step: .milliseconds)
             .orOff("the kernel's own"),
           standard: standard.userTimeout,
-          "How long sent data may stay unacknowledged before the connection is given up "
-            + "(`TCP_USER_TIMEOUT`)."),
+          "How long sent data may stay unacknowledged, or a reader may pause with data waiting for "
+            + "it, before the connection is given up (`TCP_USER_TIMEOUT`)."),
         field(
           "unsent", \.unsentBytesMax,
           ScalarCodec.size((16 << 10)...(1 << 30)).orOff("the kernel's own"),

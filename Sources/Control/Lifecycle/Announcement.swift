@@ -16,11 +16,13 @@ struct Announcement {
   let names: [String: Resolution]
   let budget: ResourceBudget
   let unusedDescriptors: [Int32]
+  let missingSources: [MissingSource]
 
   /// Logs everything.
   func write(to logger: Logger) {
     writeNames(to: logger)
     writeListeners(to: logger)
+    writeMissingSources(to: logger)
     writeLimits(to: logger)
   }
 
@@ -55,6 +57,18 @@ struct Announcement {
     }
   }
 
+  /// Says which upstreams will not be connected from where they should be.
+  private func writeMissingSources(to logger: Logger) {
+    for missing in missingSources {
+      logger.warning(
+        "a source address cannot be used now",
+        metadata: [
+          "upstream": "\(missing.upstream)", "source": "\(missing.address)",
+          "cause": "\(missing.cause)",
+        ])
+    }
+  }
+
   /// Says which limits will be felt.
   private func writeLimits(to logger: Logger) {
     if let refused = budget.refusedSessionsMax {
@@ -66,15 +80,11 @@ struct Announcement {
         ])
     }
     let keptBytes = budget.sessionsMax * 2 * plan.relay.bufferBytes
-    let bound =
-      switch plan.sessionsMax {
-      case .count where budget.refusedSessionsMax == nil: "max_sessions"
-      case .count, .auto: "open_files"
-      }
     logger.info(
       "limits",
       metadata: [
-        "sessions_max": "\(budget.sessionsMax)", "sessions_max_from": "\(bound)",
+        "sessions_max": "\(budget.sessionsMax)",
+        "sessions_max_from": "\(budget.sessionsMaxFrom.rawValue)",
         "open_files": "\(budget.openFilesMax)", "pipes": "\(budget.pipes)",
         "buffered_max": "\((keptBytes + (1 << 20) - 1) >> 20)MiB",
       ])

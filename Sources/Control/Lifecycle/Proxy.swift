@@ -97,7 +97,8 @@ public final class Proxy {
         services.isEmpty
         ? nil : try BuiltinServer(services, connectionsMax: budget.sessionsMax + 64)
     } catch {
-      throw StartFailure("builtin endpoints: \(error)")
+      throw StartFailure(
+        "builtin endpoints: \(error)", sessionsMax: budget.sessionsMax, errno: error.errno)
     }
     topology = TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
       .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
@@ -105,7 +106,7 @@ public final class Proxy {
     workersAccepting = workers.count
     Announcement(
       plan: plan, topology: topology, names: names, budget: budget,
-      unusedDescriptors: listeners.unused
+      unusedDescriptors: listeners.unused, missingSources: MissingSource.all(in: plan)
     ).write(to: logger)
   }
 
@@ -144,7 +145,8 @@ public final class Proxy {
             _ = reports.post((number, report))
           })
       } catch {
-        throw StartFailure("starting worker \(number): \(error)")
+        throw StartFailure(
+          "starting worker \(number): \(error)", sessionsMax: budget.sessionsMax, errno: error)
       }
     }
     return workers

@@ -7,6 +7,16 @@ import Reactor
 
 /// How many sessions, pipes and workers this process can have.
 struct ResourceBudget: Equatable {
+  /// What bounds the number of sessions.
+  enum Bound: String {
+    /// The configuration says so.
+    case configuration = "max_sessions"
+    /// The open-files limit has no room for more.
+    case openFiles = "open_files"
+    /// The open-files limit is so high that it says nothing (`SessionsMax.autoMax`).
+    case auto
+  }
+
   /// What the process uses apart from sessions, pipes, listeners and workers: standard streams,
   /// logs, signals, and room for a library that opens a file.
   private static let ownDescriptors = 24
@@ -18,6 +28,7 @@ struct ResourceBudget: Equatable {
 
   let workers: Int
   let sessionsMax: Int
+  let sessionsMaxFrom: Bound
   /// For all workers together.
   let pipes: Int
   let openFilesMax: Int
@@ -48,10 +59,12 @@ struct ResourceBudget: Equatable {
     guard possible > 0 else { return nil }
     switch plan.sessionsMax {
     case .auto:
-      sessionsMax = min(possible, Token.indexMax - 1)
+      sessionsMax = min(possible, SessionsMax.autoMax)
+      sessionsMaxFrom = possible > SessionsMax.autoMax ? .auto : .openFiles
       refusedSessionsMax = nil
     case .count(let count):
-      sessionsMax = min(count, possible, Token.indexMax - 1)
+      sessionsMax = min(count, possible)
+      sessionsMaxFrom = count > possible ? .openFiles : .configuration
       refusedSessionsMax = count > sessionsMax ? count : nil
     }
   }

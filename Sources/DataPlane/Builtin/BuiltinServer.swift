@@ -93,7 +93,7 @@ final class BuiltinLoop: LoopCore {
     self.bell = bell
     inbox = Inbox(messagesMax: 1) { bell.ring() }
     poller = try Poller(kernel: kernel, eventsMax: 256, spinNanoseconds: 0)
-    connections = Slab(capacity: connectionsMax)
+    connections = try Slab(capacity: connectionsMax)
     buffer = .allocate(byteCount: BuiltinLoop.bufferBytes, alignment: 16)
     try poller.add(bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
     for (position, socket) in sockets.enumerated() {

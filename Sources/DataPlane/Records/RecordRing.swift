@@ -27,7 +27,9 @@ public final class RecordRing: Sendable {
     precondition(capacity > 0)
     self.capacity = capacity
     self.wakeReader = wakeReader
-    let memory = zeroedMemory(capacity * MemoryLayout<SessionRecord>.stride)
+    guard let memory = try? zeroedMemory(capacity * MemoryLayout<SessionRecord>.stride) else {
+      fatalError("no memory for \(capacity) access records that wait; lower log: queue")
+    }
     places = memory.bindMemory(to: SessionRecord.self, capacity: capacity)
   }
 

@@ -19,13 +19,20 @@ struct Slab<Element: ~Copyable>: ~Copyable {
   /// Places from here on have never been used.
   private var touched = 0
 
-  init(capacity: Int) {
+  /// Makes a slab without a value. Throws when there is no address space for so many places.
+  init(capacity: Int) throws(Errno) {
     precondition(capacity > 0)
     precondition(capacity < Int(UInt32.max) - 1)
     self.capacity = capacity
-    let memory = zeroedMemory(capacity * MemoryLayout<Element>.stride)
+    let memory = try zeroedMemory(capacity * MemoryLayout<Element>.stride)
+    let linkMemory: UnsafeMutableRawPointer
+    do throws(Errno) {
+      linkMemory = try zeroedMemory(capacity * MemoryLayout<UInt32>.stride)
+    } catch {
+      freeZeroedMemory(memory)
+      throw error
+    }
     elements = memory.bindMemory(to: Element.self, capacity: capacity)
-    let linkMemory = zeroedMemory(capacity * MemoryLayout<UInt32>.stride)
     links = linkMemory.bindMemory(to: UInt32.self, capacity: capacity)
   }
 

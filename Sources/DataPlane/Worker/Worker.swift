@@ -52,7 +52,7 @@ final class Worker<K: Kernel>: LoopCore {
   var pauseTimer: Int { settings.sessionsMax }
 
   /// A worker that does nothing yet. `report` is called on the worker's thread and must not block.
-  /// Throws when the kernel has no descriptors for it.
+  /// Throws when the kernel has no descriptors for it, or no address space for its tables.
   init(
     kernel: K, settings: WorkerSettings, topology: Topology, records: RecordRing?,
     report: @escaping @Sendable (WorkerReport) -> Void
@@ -72,8 +72,8 @@ final class Worker<K: Kernel>: LoopCore {
     // Each message but a few belongs to a session, and those are bounded.
     let inbox = Inbox<WorkerMessage>(messagesMax: settings.sessionsMax + 64) { bell.ring() }
     link = WorkerLink(inbox: inbox, load: SessionCount(max: .max))
-    sessions = Slab(capacity: settings.sessionsMax)
-    timers = TimerWheel(capacity: settings.sessionsMax + 1, now: now)
+    sessions = try Slab(capacity: settings.sessionsMax)
+    timers = try TimerWheel(capacity: settings.sessionsMax + 1, now: now)
     relay = Relay(
       kernel: kernel, bufferBytes: settings.bufferBytes, turnBytes: settings.turnBytes,
       pipes: PipePool(kernel: kernel, pipeBytes: settings.pipeBytes, pipesMax: settings.pipesMax))

@@ -13,7 +13,8 @@ public final class WorkerThread: Sendable {
   private nonisolated(unsafe) let worker: Worker<LinuxKernel>
   private let thread = Lock(LoopThread?.none)
 
-  /// Makes a worker that does not run yet. Throws when the kernel has no descriptors for it.
+  /// Makes a worker that does not run yet. Throws when the kernel has no descriptors for it, or no
+  /// address space for its tables.
   public init(
     settings: WorkerSettings, topology: Topology, records: RecordRing?,
     report: @escaping @Sendable (WorkerReport) -> Void

@@ -54,9 +54,13 @@ public enum Acceptance: Equatable, Sendable {
 public struct StreamOptions: Hashable, Sendable {
   /// Sends small segments at once (`TCP_NODELAY`).
   public var noDelay: Bool
-  /// Seconds of silence until the peer is asked whether it lives, and between questions; 0: never.
+  /// Seconds of silence until the peer is asked whether it lives (`SO_KEEPALIVE`, with the times of
+  /// `KeepaliveTimes`); 0: never. It finds peers that are gone while nothing is sent to them.
   public var keepaliveSeconds: UInt32
-  /// Milliseconds that data may stay unacknowledged (`TCP_USER_TIMEOUT`); 0: the kernel's own rule.
+  /// Milliseconds that written data may stay unacknowledged, or unsent because the peer does not read
+  /// and its window is closed (`TCP_USER_TIMEOUT`, tcp(7)); 0: the kernel's own rule, which gives up
+  /// what nobody acknowledges after `net.ipv4.tcp_retries2` retransmissions, some 15 minutes, and
+  /// never a peer that answers with a closed window. It also overrides how often keepalive asks.
   public var userTimeoutMilliseconds: UInt32
   /// Bytes that may wait to be sent before the socket counts as full (`TCP_NOTSENT_LOWAT`); 0: as
   /// many as the send buffer holds.
@@ -133,7 +137,8 @@ public protocol Kernel: Sendable {
   /// Closes a descriptor; never retried (close(2)).
   func close(_ descriptor: CInt)
   /// Closes a socket so that its peer sees a reset instead of an orderly end (`SO_LINGER` 0,
-  /// socket(7)). Unix sockets have no reset; they are closed.
+  /// socket(7)). Unix sockets have no reset and are closed: a peer whose bytes were still unread
+  /// here gets ECONNRESET all the same, any other sees an orderly end, truncated or not.
   func reset(_ descriptor: CInt)
 
   /// A new non-blocking pipe of about `bytes`. The kernel may grant less.

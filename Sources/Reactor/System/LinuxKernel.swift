@@ -103,7 +103,7 @@ public struct LinuxKernel: Kernel, Sendable {
       | CInt(SOCK_CLOEXEC.rawValue)
     let descriptor = socket(address.family, type, 0)
     guard descriptor != -1 else { throw Errno(rawValue: errno) }
-    if address.isIP { setStreamOptions(descriptor, options) }
+    if address.isIP { setStreamOptions(descriptor, options, unlessPresent: .usual) }
     return descriptor
   }
 
@@ -230,15 +230,25 @@ func trap(_ call: StaticString, _ code: CInt) -> Never {
 }
 
 /// Sets what `options` asks for on a TCP socket. Refusals are ignored: an option that a kernel does
-/// not know is no reason to lose a connection, and none of these changes what is delivered.
-func setStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
+/// not know is no reason to lose a connection, and none of these changes what is delivered. What the
+/// socket is known to have already, since it is new, is left out: each is a call per connection.
+func setStreamOptions(
+  _ descriptor: CInt, _ options: StreamOptions, unlessPresent present: KeepaliveTimes? = nil
+) {
   let tcp = CInt(IPPROTO_TCP)
   if options.noDelay { _ = clinux_set_option(descriptor, tcp, TCP_NODELAY, 1) }
   if options.keepaliveSeconds > 0 {
-    let seconds = CInt(clamping: options.keepaliveSeconds)
+    let times = KeepaliveTimes(seconds: options.keepaliveSeconds)
     _ = clinux_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
-    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepidle, min(seconds, 32767))
-    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepintvl, min(seconds, 32767))
+    if times.idle != present?.idle {
+      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepidle, times.idle)
+    }
+    if times.interval != present?.interval {
+      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepintvl, times.interval)
+    }
+    if times.questions != present?.questions {
+      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepcnt, times.questions)
+    }
   }
   if options.userTimeoutMilliseconds > 0 {
     let milliseconds = CInt(clamping: options.userTimeoutMilliseconds)

@@ -59,7 +59,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// The address it really has: the port that the kernel chose where 0 was asked for.
   public let address: SocketAddress?
   /// The file of a unix socket that this process made, to be removed at the end.
-  public let ownedPath: String?
+  private let ownedFile: SocketFile?
 
   /// The number, valid as long as this value lives.
   public var rawValue: CInt { descriptor.rawValue }
@@ -94,31 +94,36 @@ public struct ListeningSocket: ~Copyable, Sendable {
   }
 
   /// Takes over a socket that the parent process has bound (`fd:N`, systemd's `LISTEN_FDS`).
-  /// Refused: what is no stream socket.
+  /// Refused: what is no stream socket, and families whose addresses nothing here can tell.
   public init(inherited number: CInt, backlog: Int, options: StreamOptions) throws(Failure) {
-    var type: CInt = 0
-    var length = socklen_t(MemoryLayout<CInt>.size)
-    guard getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) == 0 else {
-      let advice = errno == EBADF ? "the parent process passed no descriptor \(number)" : nil
-      throw Failure(action: "taking over", errno: Errno(rawValue: errno), advice: advice)
+    let type = clinux_get_option(number, SOL_SOCKET, SO_TYPE)
+    guard type >= 0 else {
+      let advice = type == -EBADF ? "the parent process passed no descriptor \(number)" : nil
+      throw Failure(action: "taking over", errno: Errno(rawValue: -type), advice: advice)
     }
     guard type == CInt(SOCK_STREAM.rawValue) else {
       throw Failure(
         action: "taking over", errno: nil, advice: "descriptor \(number) is no stream socket")
     }
+    let family = clinux_get_option(number, SOL_SOCKET, SO_DOMAIN)
+    guard [AF_INET, AF_INET6, AF_UNIX].contains(family) else {
+      throw Failure(
+        action: "taking over", errno: nil,
+        advice: "descriptor \(number) is neither an IPv4, an IPv6 nor a unix socket "
+          + "(address family \(family))")
+    }
     // From here on it is ours. It must neither block the loop nor reach a child.
     let descriptor = Descriptor(owning: number)
     _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK)
     _ = fcntl(number, F_SETFD, FD_CLOEXEC)
-    let address = boundAddress(number)
-    if address?.port != nil { setStreamOptions(number, options) }
+    if family != AF_UNIX { setStreamOptions(number, options) }
     guard listen(number, CInt(clamping: backlog)) == 0 else {
       throw Failure(action: "listen", errno: Errno(rawValue: errno), advice: nil)
     }
     self.descriptor = descriptor
     // A socket that nobody has bound gets its port only now.
     self.address = boundAddress(number)
-    ownedPath = nil
+    ownedFile = nil
   }
 
   private init(
@@ -140,33 +145,50 @@ public struct ListeningSocket: ~Copyable, Sendable {
     if family == AF_INET6 {
       _ = clinux_set_option(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, isDual ? 0 : 1)
     }
-    var path: String?
-    if case .unix(let file) = address {
-      path = file
-      try removeStaleSocket(file)
-    }
+    if case .unix(let path) = address { try removeStaleSocket(path) }
     let kernelAddress = KernelAddress(address)
     guard kernelAddress.withSockaddr({ bind(number, $0, $1) }) == 0 else {
       throw Failure(
         action: "bind", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
     }
+    var file: SocketFile?
+    if case .unix(let path) = address { file = SocketFile(path) }
     guard listen(number, CInt(clamping: backlog)) == 0 else {
       throw Failure(
         action: "listen", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
     }
     self.descriptor = descriptor
     self.address = boundAddress(number) ?? address
-    ownedPath = path
+    ownedFile = file
   }
 
-  /// Removes the file of a unix socket that this process made. Call once, when listening ends.
+  /// Removes the file of a unix socket that this process made, if it is still there: somebody else
+  /// may have put another in its place. Call once, when listening ends.
   public borrowing func removeOwnedPath() {
-    if let ownedPath { unlink(ownedPath) }
+    // Compared while the socket is open: it holds on to its inode, so that no other file can have
+    // the number.
+    if let ownedFile, SocketFile(ownedFile.path) == ownedFile { unlink(ownedFile.path) }
   }
 
   /// Gives the socket up; the caller closes it.
   public consuming func release() -> CInt {
     descriptor.release()
+  }
+}
+
+/// A file as the file system knows it, not only by its name.
+private struct SocketFile: Equatable {
+  let path: String
+  let device: dev_t
+  let inode: ino_t
+
+  /// What is at `path` now, `nil` if nothing is.
+  init?(_ path: String) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return nil }
+    self.path = path
+    device = status.st_dev
+    inode = status.st_ino
   }
 }
 

@@ -27,8 +27,20 @@ public struct AvailableProcessors: Equatable, Sendable {
   /// Reads both from the kernel. A quota is looked for in this process's control group and all
   /// above it (cgroups(7), version 2, then version 1).
   public static func current() -> AvailableProcessors {
-    let affinity = max(1, Int(clinux_cpu_count()))
-    return AvailableProcessors(affinity: affinity, quotaThousandths: controlGroupQuota())
+    let affinity = affinityCount(clinux_cpu_count) ?? Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    return AvailableProcessors(affinity: max(1, affinity), quotaThousandths: controlGroupQuota())
+  }
+
+  /// Asks with a larger mask as long as the kernel says that it is too small: the kernel may be made
+  /// for more processors than there are, and than cpu_set_t has bits. `nil` if it does not tell.
+  static func affinityCount(_ ask: (_ possible: CInt) -> CInt) -> Int? {
+    var possible: CInt = 1024
+    while true {
+      let count = ask(possible)
+      if count > 0 { return Int(count) }
+      guard count == -EINVAL, possible < 1 << 24 else { return nil }
+      possible *= 2
+    }
   }
 
   private static func controlGroupQuota() -> Int? {

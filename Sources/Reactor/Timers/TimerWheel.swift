@@ -25,7 +25,7 @@ public struct TimerWheel: ~Copyable {
   private static let nanosecondsPerTick: UInt64 = 1_000_000
   private static let reach: UInt64 = 1 << UInt64(levels * slotBits) - 1
 
-  /// A timer's place in its list. A calloc'ed node is a timer that is not scheduled, so indexes that
+  /// A timer's place in its list. A zeroed node is a timer that is not scheduled, so indexes that
   /// were never used cost no memory.
   private struct Node {
     /// The next index plus one, 0 at the end.
@@ -45,12 +45,13 @@ public struct TimerWheel: ~Copyable {
   private var occupied: [6 of UInt64] = .init(repeating: 0)
   private var currentTick: UInt64
 
-  /// A wheel for the indexes 0..<`capacity`, none of them scheduled.
-  public init(capacity: Int, now: Instant) {
+  /// A wheel for the indexes 0..<`capacity`, none of them scheduled. Throws when there is no address
+  /// space for so many.
+  public init(capacity: Int, now: Instant) throws(Errno) {
     precondition(capacity > 0)
     precondition(capacity < Int(Int32.max))
     self.capacity = capacity
-    let zeroed = zeroedMemory(capacity * MemoryLayout<Node>.stride)
+    let zeroed = try zeroedMemory(capacity * MemoryLayout<Node>.stride)
     nodes = zeroed.bindMemory(to: Node.self, capacity: capacity)
     heads = .allocate(capacity: TimerWheel.laterList + 1)
     heads.initialize(repeating: 0, count: TimerWheel.laterList + 1)

@@ -40,7 +40,7 @@ import Testing
     #expect(cache.halfClose == .seconds(5400))
     #expect(cache.linger == .zero)
     #expect(cache.backlog == 7)
-    #expect(cache.tcp == TCPPlan(noDelay: false, keepalive: nil, userTimeout: .seconds(60)))
+    #expect(cache.tcp == TCPPlan(noDelay: false, keepalive: nil, userTimeout: .seconds(90)))
     #expect(cache.access == AccessMoments(start: false, end: false))
     let db = plan.routes[1]
     #expect(db.idle == .seconds(3600))
@@ -83,6 +83,15 @@ import Testing
     #expect(plan.routes[0].tcp.keepalive == nil)
     #expect(plan.routes[1].idle == .seconds(5))
     #expect(plan.routes[1].tcp.keepalive == .seconds(7))
+  }
+
+  @Test func aReaderMayPauseUnlessTheFileSaysOtherwise() throws {
+    let decoded = decode("routes: {a: {listen: \":1\", to: \"h:1\"}}")
+    let plan = try #require(decoded.plan)
+    for tcp in [plan.routes[0].tcp, plan.upstreams[0].tcp] {
+      #expect(tcp.userTimeout == nil)
+      #expect(tcp.keepalive == .seconds(60))
+    }
   }
 
   @Test func aDanglingNameIsToldWithTheNearestOne() {
@@ -166,7 +175,7 @@ let richFile = #"""
       listen: :6379
       to: ["builtin:echo", {address: "builtin:chargen"}]
       idle: off
-      tcp: {no_delay: false, keepalive: off}
+      tcp: {no_delay: false, keepalive: off, user_timeout: 1m30s}
     db:
       listen: ["0.0.0.0:5432", "[::]:5432", "unix:/run/db.sock", "unix:@db", "fd:3"]
       to: db

@@ -39,6 +39,7 @@ import Testing
     ("idle: 0s", "is too short"), ("idle: of", "did you mean `off`?"), ("idle:", "is missing"),
     ("linger: off", "accepted: a duration from `0s` to `1m`"),
     ("max_sessions: 012", "write 12"), ("max_sessions: \"5\"", "remove the quotes"),
+    ("max_sessions: 10000001", "is too large"),
     ("max_sessions: 0", "is too small"), ("max_sessions: 1_000", "is no whole number"),
     ("max_sessions: 99999999999999999999", "is too large"), ("max_sessions: -1", "too small"),
     ("tcp: {no_delay: yes}", "write `true`"), ("tcp: {no_delay: off}", "write `false`"),
@@ -143,6 +144,7 @@ import Testing
   }
 
   @Test(arguments: [
+    ("max_sessions: 10000001", "from 1 to 10000000"), ("max_sessions: 10000001", "is too large"),
     ("relay: {buffer: 1KiB}", "is too small"), ("relay: {buffer: 64K}", "write `64KiB`"),
     ("relay: {buffer: 64kib}", "write `64KiB`"), ("relay: {buffer: 64 KiB}", "write `64KiB`"),
     ("relay: {buffer: 99999999999999999999GiB}", "is too large"), ("workers: 0", "too small"),

@@ -38,6 +38,7 @@ struct ResourceBudgetTests {
     let budget = try #require(
       ResourceBudget(plan, openFilesMax: 1024, processors: twoProcessors))
     #expect(budget.sessionsMax == 100)
+    #expect(budget.sessionsMaxFrom == .configuration)
     #expect(budget.refusedSessionsMax == nil)
   }
 
@@ -48,7 +49,35 @@ struct ResourceBudgetTests {
     let budget = try #require(
       ResourceBudget(plan, openFilesMax: 1024, processors: twoProcessors))
     #expect(budget.sessionsMax < 512)
+    #expect(budget.sessionsMaxFrom == .openFiles)
     #expect(budget.refusedSessionsMax == 5000)
+  }
+
+  @Test(
+    "A limit so high that it says nothing gives a million sessions",
+    arguments: [1_073_741_816, Int.max])
+  func hugeLimit(openFilesMax: Int) throws {
+    for isBuiltin in [false, true] {
+      var plan = samplePlan(isBuiltin ? [.builtin(.echo)] : [.socket(.v4(.loopback, port: 9))])
+      let budget = try #require(
+        ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors))
+      #expect(budget.sessionsMax == 1_000_000)
+      #expect(budget.sessionsMaxFrom == .auto)
+      #expect(budget.refusedSessionsMax == nil)
+      plan.sessionsMax = .count(SessionsMax.countMax)
+      let asked = try #require(
+        ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors))
+      #expect(asked.sessionsMax == SessionsMax.countMax)
+      #expect(asked.sessionsMaxFrom == .configuration)
+    }
+  }
+
+  @Test("Where memory for the tables is missing, it is said what to lower")
+  func noMemory() {
+    let failure = StartFailure("starting worker 0", sessionsMax: 7, errno: .noMemory)
+    #expect(failure.description.contains("tables of 7 sessions; lower max_sessions"))
+    let other = StartFailure("starting worker 0", sessionsMax: 7, errno: .tooManyOpenFiles)
+    #expect(other.description == "starting worker 0")
   }
 
   @Test("Builtin endpoints cost a descriptor per session more")

@@ -2,6 +2,7 @@
 // The slab against a dictionary, and what it drops when it goes.
 
 import Balancing
+import Reactor
 import Testing
 
 @testable import DataPlane
@@ -13,10 +14,10 @@ import Testing
     init(_ number: Int) { self.number = number }
   }
 
-  @Test func itDoesWhatTheModelDoes() {
+  @Test func itDoesWhatTheModelDoes() throws {
     for seed in 0..<50 as Range<UInt64> {
       var random = SplitMix64(seed: seed)
-      var slab = Slab<Int>(capacity: 20)
+      var slab = try Slab<Int>(capacity: 20)
       var model: [Int: Int] = [:]
       for number in 0..<400 {
         let isFull = slab.isFull
@@ -40,14 +41,20 @@ import Testing
     }
   }
 
-  @Test func whatIsLeftIsDroppedWithTheSlab() {
+  @Test func whatIsLeftIsDroppedWithTheSlab() throws {
     weak var left: Tracked?
     do {
-      var slab = Slab<Tracked>(capacity: 4)
+      var slab = try Slab<Tracked>(capacity: 4)
       let value = Tracked(1)
       left = value
       _ = slab.insert(value)
     }
     #expect(left == nil)
+  }
+
+  @Test func moreThanThereIsAddressSpaceForIsRefused() {
+    #expect(throws: Errno.noMemory) {
+      _ = try Slab<InlineArray<131_072, Int>>(capacity: Int(UInt32.max) - 2)
+    }
   }
 }

@@ -64,6 +64,8 @@ import Testing
     #expect(clinux_get_option(server, tcp, TCP_NODELAY) != 0)
     #expect(clinux_get_option(server, SOL_SOCKET, SO_KEEPALIVE) != 0)
     #expect(clinux_get_option(server, tcp, clinux_tcp_keepidle) == 77)
+    #expect(clinux_get_option(server, tcp, clinux_tcp_keepintvl) == 9)
+    #expect(clinux_get_option(server, tcp, clinux_tcp_keepcnt) == 9)
     #expect(clinux_get_option(server, tcp, clinux_tcp_user_timeout) == 4321)
     kernel.close(client)
     kernel.close(server)

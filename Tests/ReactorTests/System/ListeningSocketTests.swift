@@ -61,6 +61,18 @@ import Testing
     #expect(access(path, F_OK) == -1)
   }
 
+  @Test func aSocketFileThatSomebodyElseHasPutThereIsLeft() throws {
+    let path = temporaryPath()
+    defer { unlink(path) }
+    let first = try ListeningSocket(at: .unix(path: path), backlog: 4, options: StreamOptions())
+    unlink(path)
+    let second = try ListeningSocket(at: .unix(path: path), backlog: 4, options: StreamOptions())
+    first.removeOwnedPath()
+    #expect(access(path, F_OK) == 0)
+    second.removeOwnedPath()
+    #expect(access(path, F_OK) == -1)
+  }
+
   @Test func aFileOfAnotherKindIsLeftAlone() {
     let path = temporaryPath()
     close(open(path, O_CREAT | O_WRONLY, 0o600))
@@ -84,5 +96,35 @@ import Testing
     #expect(throws: ListeningSocket.Failure.self) {
       _ = try ListeningSocket(inherited: datagram, backlog: 4, options: StreamOptions())
     }
+  }
+
+  private static let virtualMachines: CInt = 40  // AF_VSOCK, which Glibc does not import.
+
+  /// Whether the kernel has this family.
+  private static func has(_ family: CInt) -> Bool {
+    let number = socket(family, CInt(SOCK_STREAM.rawValue), 0)
+    if number != -1 { close(number) }
+    return number != -1
+  }
+
+  @Test(.enabled(if: has(virtualMachines))) func anInheritedSocketOfAnotherFamilyIsRefused() {
+    let number = socket(ListeningSocketTests.virtualMachines, CInt(SOCK_STREAM.rawValue), 0)
+    defer { close(number) }
+    let failure = #expect(throws: ListeningSocket.Failure.self) {
+      _ = try ListeningSocket(inherited: number, backlog: 4, options: StreamOptions())
+    }
+    #expect(failure?.description.contains("neither an IPv4, an IPv6 nor a unix socket") == true)
+    #expect(fcntl(number, F_GETFD) != -1)
+  }
+
+  @Test(arguments: [AF_INET, AF_INET6, AF_UNIX])
+  func inheritedSocketsOfTheseFamiliesAreTakenOver(_ family: CInt) throws {
+    let number = socket(family, CInt(SOCK_STREAM.rawValue), 0)
+    if family == AF_UNIX {
+      let name = KernelAddress(.abstract(name: "sluice-test-\(UInt64.random(in: .min ... .max))"))
+      #expect(name.withSockaddr { bind(number, $0, $1) } == 0)
+    }
+    let taken = try ListeningSocket(inherited: number, backlog: 4, options: StreamOptions())
+    #expect(taken.rawValue == number)
   }
 }
