@@ -66,7 +66,7 @@ acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chao
 
 .PHONY: check-schema
 check-schema: ## The JSON Schema and the decoder agree on generated documents
-	scripts/check-schema.sh
+	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-schema.sh
 
 .PHONY: bench
 bench: release ## CPU per operation and per GB beside HAProxy and nginx (QUICK=1)
