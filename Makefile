@@ -20,7 +20,8 @@ help: ## List what can be made
 
 .PHONY: run
 run: release ## Build and run the proxy with config.yaml (CONFIG=FILE for another)
-	@scripts/install.sh run
+	@command -v nc >/dev/null || scripts/install.sh run || \
+	  echo "no nc here; to try the proxy, use another program that opens TCP connections"
 	exec $(SLUICE) run --config $(CONFIG)
 
 .PHONY: build
