@@ -103,6 +103,16 @@ func temporaryFolder() throws -> String {
   return String(cString: made)
 }
 
+/// Whether this machine has the IPv6 loopback address.
+let hasIPv6: Bool = {
+  do throws(ListeningSocket.Failure) {
+    _ = try ListeningSocket(at: .v6(.loopback, port: 0), backlog: 1, options: StreamOptions())
+    return true
+  } catch {
+    return false
+  }
+}()
+
 /// The path of a file of the repository.
 func repositoryPath(_ relative: String) -> String {
   let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4)
