@@ -71,6 +71,20 @@ private let hasIPv6: Bool = {
     #expect(access(path, F_OK) == -1)
   }
 
+  @Test func aSocketThatCannotBeAskedIsNotSaidToBeInUse() {
+    let path = temporaryPath()
+    defer { unlink(path) }
+    // A stream cannot be connected to it: nobody knows whether somebody uses it.
+    let datagram = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
+    defer { close(datagram) }
+    let address = KernelAddress(.unix(path: path))
+    #expect(address.withSockaddr { bind(datagram, $0, $1) } == 0)
+    let failure = failure(.unix(path: path))
+    #expect(failure?.errno?.rawValue == EPROTOTYPE)
+    #expect(failure?.action == "cannot tell whether somebody listens at \(path)")
+    #expect(access(path, F_OK) == 0)
+  }
+
   @Test func aFileOfAnotherKindIsLeftAlone() {
     let path = temporaryPath()
     close(open(path, O_CREAT | O_WRONLY, 0o600))
