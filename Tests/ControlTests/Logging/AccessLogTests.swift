@@ -61,6 +61,18 @@ struct AccessLogTests {
     #expect(recorder.causes.allSatisfy { $0 == "No space left on device" })
   }
 
+  @Test("What is lost soon after a complaint is told without a further record")
+  func laterLoss() throws {
+    let recorder = EventRecorder()
+    let log = try #require(try open("/dev/full", recorder: recorder))
+    log.start(.text, topology: sampleTopology(), complaintPause: .milliseconds(500))
+    for count in 1...2 {
+      log.rings[0].write(sampleRecord())
+      #expect(recorder.wait(forCounts: count))
+    }
+    log.stop()
+  }
+
   @Test("What a slow reader costs is counted and told")
   func slowReader() throws {
     let recorder = EventRecorder()

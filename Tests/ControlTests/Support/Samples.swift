@@ -125,6 +125,13 @@ final class EventRecorder: Sendable {
 
   /// How many were told as lost, in all.
   var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
+  /// Waits until so many were told as lost, at most for half a minute.
+  func wait(forCounts count: Int) -> Bool {
+    let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
+    while counts < count, LinuxKernel().now() < deadline { usleep(1000) }
+    return counts >= count
+  }
+
   /// The causes, in order.
   var causes: [String] { lost.withLock { $0.causes } }
 
