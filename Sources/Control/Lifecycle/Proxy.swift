@@ -153,14 +153,7 @@ public final class Proxy {
   /// Serves until a signal ends it and the sessions have drained. Blocks. Throws when a worker cannot
   /// start.
   public func run() throws(StartFailure) {
-    accessLog?.start(plan.log.format, topology: topology)
-    do throws(Errno) {
-      for (number, worker) in workers.enumerated() {
-        try worker.start(number: number, among: workers.map(\.link))
-      }
-    } catch {
-      throw StartFailure("watching the listeners: \(error)")
-    }
+    try startThreads()
     logger.info("ready", metadata: ["workers": "\(workers.count)", "pid": "\(getpid())"])
     while true {
       wait()
@@ -173,6 +166,27 @@ public final class Proxy {
     builtins?.stop()
     accessLog?.stop()
     logger.info("ended")
+  }
+
+  private func startThreads() throws(StartFailure) {
+    do throws(Errno) {
+      try accessLog?.start(plan.log.format, topology: topology)
+    } catch {
+      throw StartFailure("starting the access log: \(error)")
+    }
+    for (number, worker) in workers.enumerated() {
+      do throws(Errno) {
+        try worker.start(number: number, among: workers.map(\.link))
+      } catch {
+        // Those that run still use what is let go with this object.
+        for worker in workers[..<number] { tell(worker, .stop) }
+        for worker in workers[..<number] { worker.join() }
+        if error == .resourceTemporarilyUnavailable {
+          throw StartFailure(threadRefusal(worker: number, workers: workers.count))
+        }
+        throw StartFailure("watching the listeners: \(error)")
+      }
+    }
   }
 
   // MARK: The control loop
@@ -268,10 +282,12 @@ public final class Proxy {
   }
 
   private func tellAll(_ message: WorkerMessage) {
-    for worker in workers {
-      // An inbox is full only of connections being handed over; the worker is taking them.
-      while !worker.link.inbox.post(message) { sched_yield() }
-    }
+    for worker in workers { tell(worker, message) }
+  }
+
+  private func tell(_ worker: WorkerThread, _ message: WorkerMessage) {
+    // An inbox is full only of connections being handed over; the worker is taking them.
+    while !worker.link.inbox.post(message) { sched_yield() }
   }
 
   // MARK: Words
@@ -287,6 +303,16 @@ public final class Proxy {
       return "\(errno)"
     }
   }
+}
+
+/// Why there is no thread for a worker, with the limit that is known.
+private func threadRefusal(worker: Int, workers: Int) -> String {
+  // RLIMIT_NPROC, under the name that Swift's Glibc imports.
+  let limit = sysconf(CInt(_SC_CHILD_MAX))
+  let processesMax = limit == -1 ? "unlimited" : "\(limit)"
+  return "starting worker \(worker + 1) of \(workers): no more threads; ask for fewer workers "
+    + "(workers: \(workers)), or raise the limit of processes (ulimit -u is \(processesMax); "
+    + "TasksMax=, pids.max)"
 }
 
 /// The signals of the process, blocked: make one before the first thread starts.

@@ -72,15 +72,15 @@ final class AccessLog: Sendable {
   }
 
   /// Begins to write records of `topology`. Call once, before any worker runs. A trouble that lasts is
-  /// told every `complaintPause` at most.
+  /// told every `complaintPause` at most. Throws when the kernel gives no thread.
   func start(
     _ format: LogPlan.Format, topology: Topology, complaintPause: Duration = .seconds(10)
-  ) {
+  ) throws(Errno) {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
       rings, format: RecordFormat(format, topology: topology), to: descriptor, logger: logger,
       complaintNanoseconds: complaintPause.wholeNanoseconds)
-    thread.start(name: "access-log") { isLast in writer.step(isLast) }
+    try thread.start(name: "access-log") { isLast in writer.step(isLast) }
   }
 
   /// Writes what is left and ends. Blocks for a moment. Call once, after the last worker has ended.

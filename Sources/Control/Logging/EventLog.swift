@@ -19,9 +19,13 @@ public final class EventLog: Sendable {
   private let thread: LogThread
   private let queue = Lock(Queue())
 
-  /// Starts to write to standard error. Throws when the kernel has no descriptors for it.
-  public convenience init(_ plan: LogPlan) throws(Errno) {
-    try self.init(plan, to: STDERR_FILENO)
+  /// Starts to write to standard error. Throws when the kernel has no descriptors or no thread for it.
+  public convenience init(_ plan: LogPlan) throws(StartFailure) {
+    do throws(Errno) {
+      try self.init(plan, to: STDERR_FILENO)
+    } catch {
+      throw StartFailure("starting the log: \(error)")
+    }
   }
 
   /// Starts to write to a descriptor, which stays the caller's.
@@ -30,7 +34,7 @@ public final class EventLog: Sendable {
     thread = try LogThread()
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let output = LineWriter(descriptor)
-    thread.start(name: "event-log") { _ in self.step(output) }
+    try thread.start(name: "event-log") { _ in self.step(output) }
   }
 
   /// A logger for one part of the program.

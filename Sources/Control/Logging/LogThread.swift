@@ -41,8 +41,11 @@ final class LogThread: Sendable {
   }
 
   /// Starts the thread. `step` does what there is to do and is told whether it is for the last time.
-  func start(name: String, _ step: @escaping @Sendable (_ isLast: Bool) -> Rest) {
-    let thread = LoopThread(name: name) { self.run(step) }
+  /// Throws when the kernel gives no thread.
+  func start(
+    name: String, _ step: @escaping @Sendable (_ isLast: Bool) -> Rest
+  ) throws(Errno) {
+    let thread = try LoopThread(name: name) { self.run(step) }
     thread.detach()
   }
 

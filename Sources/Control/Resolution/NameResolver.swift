@@ -64,7 +64,7 @@ public enum NameResolver {
     guard !names.isEmpty else { return [:] }
     let work = try Work(names.sorted())
     for lane in 0..<min(names.count, lanesMax) {
-      LoopThread(name: "resolver-\(lane)") { work.run() }.detach()
+      try LoopThread(name: "resolver-\(lane)") { work.run() }.detach()
     }
     let deadline = LinuxKernel().now().advanced(by: timeout.wholeNanoseconds)
     var results = work.wait(for: names.count, until: deadline)
