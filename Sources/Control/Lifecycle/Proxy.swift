@@ -62,12 +62,11 @@ public final class Proxy {
         "spin: burns the CPU quota of this control group (\(quota) thousandths of a processor), "
           + "which then throttles the proxy; set it to off")
     }
-    guard
-      let budget = ResourceBudget(
-        plan, openFilesMax: raiseOpenFilesLimit(), processors: processors)
+    let openFilesMax = raiseOpenFilesLimit()
+    guard let budget = ResourceBudget(plan, openFilesMax: openFilesMax, processors: processors)
     else {
       throw StartFailure(
-        "the open-files limit has no room for a single session; raise it (ulimit -n, LimitNOFILE=)")
+        ResourceBudget.refusal(plan, openFilesMax: openFilesMax, processors: processors))
     }
 
     do throws(Errno) {
