@@ -18,6 +18,8 @@ import Reactor
 public final class Proxy {
   /// How long host names may take to be looked up at the start.
   private static let resolveTimeout = Duration.seconds(10)
+  private static let reloadRefusal =
+    "SIGHUP: this version cannot reload; restart to read the configuration again"
 
   private enum Stage {
     /// Sessions come and go.
@@ -47,12 +49,13 @@ public final class Proxy {
   private var stage = Stage.serving
   private var workersAccepting: Int
 
-  /// Opens listeners, looks up names and makes the workers; none of them runs yet. Blocks while names
-  /// are looked up. Throws everything that stands in the way.
+  /// Looks up names, opens listeners and makes the workers; none of them runs yet. Blocks while names
+  /// are looked up; `nil` when a signal ends the program before they were. Throws everything that
+  /// stands in the way.
   ///
   /// Must be called before the process has any thread but those of `log`: signals are blocked for
   /// the threads that start here.
-  public init(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
+  public init?(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
     self.plan = plan
     logger = log.logger("sluice")
     self.signals = signals.take()
@@ -76,17 +79,19 @@ public final class Proxy {
     }
     let bell = bell.rawValue
     reports = Inbox(messagesMax: 1 << 16) { LinuxKernel().ring(bell) }
+    // Before anything listens: a client that comes meanwhile is refused and goes elsewhere, where a
+    // queue that nobody serves would keep it waiting.
+    guard let names = try Proxy.lookUp(plan, signals: self.signals.rawValue, logger) else {
+      return nil
+    }
     // Everything that other people may have to put right is told in one go.
-    var reasons: [String] = []
+    var reasons = TopologyBuilder.unresolved(in: plan, names)
     let listeners = Proxy.collect(&reasons) { () throws(StartFailure) in
       try Listeners(plan, activation: .current())
     }
     let accessLog = Proxy.collect(&reasons) { [logger] () throws(StartFailure) in
       try AccessLog.open(plan.log, workers: budget.workers, logger: logger)
     }
-    let names = try NameResolver.resolve(
-      TopologyBuilder.names(in: plan), timeout: Proxy.resolveTimeout)
-    reasons += TopologyBuilder.unresolved(in: plan, names)
     guard let listeners, let accessLog, reasons.isEmpty else { throw StartFailure(reasons) }
     self.listeners = listeners
     self.accessLog = accessLog
@@ -106,6 +111,32 @@ public final class Proxy {
       plan: plan, topology: topology, names: names, budget: budget,
       unusedDescriptors: listeners.unused
     ).write(to: logger)
+  }
+
+  /// Looks up the names of a plan; `nil` when a signal has ended that.
+  private static func lookUp(
+    _ plan: ProxyPlan, signals: CInt, _ logger: Logger
+  ) throws(StartFailure) -> [String: Resolution]? {
+    let names = TopologyBuilder.names(in: plan)
+    guard !names.isEmpty else { return [:] }
+    logger.info(
+      "looking up names",
+      metadata: ["count": "\(names.count)", "timeout": "\(resolveTimeout.configurationText)"])
+    let interruption = Interruption(descriptor: signals) {
+      while let signal = SignalSource.next(from: signals) {
+        guard signal == .hangUp else {
+          logger.info("ended", metadata: ["signal": "\(signal)"])
+          return true
+        }
+        logger.warning("\(reloadRefusal)")
+      }
+      return false
+    }
+    do throws(Errno) {
+      return try NameResolver.resolve(names, timeout: resolveTimeout, interruption: interruption)
+    } catch {
+      throw StartFailure("looking up names: \(error)")
+    }
   }
 
   /// What `body` makes; `nil` when it cannot, with why added to `reasons`.
@@ -210,7 +241,7 @@ public final class Proxy {
   private func receive(_ signal: ProxySignal) {
     switch (signal, stage) {
     case (.hangUp, _):
-      logger.warning("SIGHUP: this version cannot reload; restart to read the configuration again")
+      logger.warning("\(Proxy.reloadRefusal)")
     case (_, .serving):
       let delay = plan.shutdown.delay
       logger.info(
