@@ -51,7 +51,7 @@ import Testing
     rig.advance(milliseconds: 10)
     let before = rig.kernel.sleepCount
     for _ in 0..<100 {
-      bulk.writeSome([UInt8](repeating: 7, count: bulk.room))
+      _ = bulk.writeSome([UInt8](repeating: 7, count: bulk.room))
       if exchanging { other.write("ping") }
       rig.settle()
       for accepted in server.accepted { _ = accepted.readBytes() }
