@@ -7,9 +7,24 @@ set -euo pipefail
 binary=${1:?usage: check-binary.sh BINARY}
 bytes_max=$((20 * 1000 * 1000))
 
-# Mangled names begin with the module: 10Foundation is full Foundation, 20FoundationEssentials not.
-# shellcheck disable=SC2016  # the dollar is part of the names
-if nm --defined-only "$binary" | grep --extended-regexp --max-count=3 '\$s10Foundation[0-9A-Z]'; then
+"$(dirname "$0")/install.sh" binary
+folder=$(mktemp --directory --tmpdir sluice-binary-XXXXXX)
+trap 'rm --recursive --force "$folder"' EXIT
+# To a file: a grep that has seen enough would end nm by SIGPIPE, and the pipeline with an error.
+nm --defined-only "$binary" >"$folder/symbols"
+
+# has_module NAME: whether symbols of a Swift module are linked. Mangled names begin with the module:
+# 10Foundation is full Foundation, 20FoundationEssentials not.
+has_module() {
+  grep --quiet --extended-regexp "\\\$s${#1}${1}[0-9A-Z]" "$folder/symbols"
+}
+
+# What is there must be seen, or the next answer is worth nothing (a stripped binary, other names).
+if ! has_module DataPlane; then
+  echo "check-binary: no symbol of our own is seen in $binary; is it stripped?" >&2
+  exit 1
+fi
+if has_module Foundation; then
   echo "check-binary: full Foundation is linked" >&2
   exit 1
 fi
@@ -19,12 +34,12 @@ if [ -n "$unexpected" ]; then
   echo "check-binary: needs shared libraries that may be missing: $unexpected" >&2
   exit 1
 fi
-stripped=$(mktemp)
-trap 'rm --force "$stripped"' EXIT
-strip -o "$stripped" "$binary"
-bytes=$(stat --format=%s "$stripped")
+glibc=$(readelf --version-info "$binary" | grep --only-matching --extended-regexp 'GLIBC_[0-9.]+' |
+  sort --unique --version-sort | tail --lines=1)
+strip -o "$folder/stripped" "$binary"
+bytes=$(stat --format=%s "$folder/stripped")
 if [ "$bytes" -ge "$bytes_max" ]; then
   echo "check-binary: $bytes bytes stripped; the bound is $bytes_max" >&2
   exit 1
 fi
-echo "check-binary: $bytes bytes stripped, no full Foundation"
+echo "check-binary: $bytes bytes stripped, no full Foundation, needs glibc ${glibc#GLIBC_}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges generated documents with PyPI's jsonschema and compares with the decoder's verdicts.
+"""Judges generated documents with Python's jsonschema and compares with the decoder's verdicts.
 
 Usage: check-schema.py SCHEMA CASES
 

@@ -15,10 +15,11 @@ packages_for() {
       ;;
     bench) echo python3 haproxy nginx libnginx-mod-stream ;;
     acceptance) echo python3 binutils ;;
+    binary) echo binutils ;;
     run) echo netcat-openbsd ;;
-    schema) echo python3 python3-venv ;;
+    schema) echo python3 python3-jsonschema ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance run schema)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance binary run schema)" >&2
       return 64
       ;;
   esac
@@ -53,7 +54,8 @@ refuse_daemons() {
 }
 
 if [ "$#" -eq 0 ]; then
-  echo "usage: scripts/install.sh PURPOSE... (build lint interop bench acceptance run schema)" >&2
+  echo "usage: scripts/install.sh PURPOSE..." >&2
+  echo "  (build lint interop bench acceptance binary run schema)" >&2
   exit 64
 fi
 

@@ -29,7 +29,7 @@ absent() {
   fi
 }
 
-mapfile -t shell_scripts < <(git grep --files-with-matches '^#!.*bash' -- .ci scripts deploy)
+mapfile -t shell_scripts < <(git grep --files-with-matches --extended-regexp '^#!.*[/ ](ba)?sh( |$)' -- .ci scripts deploy)
 mapfile -t python_files < <(git ls-files '*.py')
 
 check "swift format" swift format lint --strict --recursive --parallel \

@@ -25,7 +25,7 @@ struct RunCommand: ParsableCommand {
       let signals = try ProxySignals()
       let log = try EventLog(plan.log)
       defer { log.stop() }
-      let proxy = try Proxy(plan, log: log, signals: signals)
+      guard let proxy = try Proxy(plan, log: log, signals: signals) else { return }
       try proxy.run()
     } catch {
       for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }

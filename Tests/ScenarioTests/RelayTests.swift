@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `workers`, `spin`, `relay`, `tcp` and `builtin:`: bytes arrive whole however they are moved.
 
+import Addressing
 import Foundation
 import Glibc
 import Reactor
@@ -26,6 +27,55 @@ struct RelayTests {
     }
     #expect(try Connection(proxy.address()).exchange(bytes) == bytes)
     #expect(try proxy.record()["down"] == "3000000")
+  }
+
+  @Test(
+    "Urgent data and what follows it arrives, in its place", arguments: ["{}", "{pipes: 0}"])
+  func urgent(relay: String) throws {
+    let server = try Server { connection in
+      let bytes = try connection.receiveAll()
+      try connection.send("\(bytes.count) \(bytes.firstIndex(of: UInt8(ascii: "!")) ?? -1)")
+    }
+    let proxy = try ProxyProcess(
+      """
+      relay: \(relay)
+      routes:
+        r: {listen: "127.0.0.1:0", to: "\(server.address)"}
+      """)
+    let client = try Connection(proxy.address())
+    let bulk = [UInt8](repeating: UInt8(ascii: "."), count: 8_000_000)
+    try client.send(bulk)
+    try client.sendUrgent(UInt8(ascii: "!"))
+    try client.send(bulk)
+    client.finish()
+    #expect(try client.rest() == "16000001 8000000")
+  }
+
+  @Test("An endpoint whose queue is full serves when it has room")
+  func busy() throws {
+    let name = "unix:@sluice-busy-\(getpid())"
+    let target = KernelAddress(try #require(SocketAddress(name)))
+    let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(listener) }
+    var time = timeval(tv_sec: Int(patience), tv_usec: 0)
+    setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+    #expect(target.withSockaddr { bind(listener, $0, $1) } == 0)
+    #expect(listen(listener, 0) == 0)
+    let proxy = try ProxyProcess(
+      """
+      routes:
+        r: {listen: "127.0.0.1:0", to: "\(name)"}
+      """)
+    let address = try proxy.address()
+    let clients = try (0..<6).map { _ in try Connection(address) }
+    for client in clients { try client.send("hello") }
+    for _ in clients {
+      let served = Connection(accepted: accept(listener, nil, nil))
+      #expect(try served.receive(5) == "hello")
+      try served.send("served")
+      served.close()
+    }
+    for client in clients { #expect(try client.rest() == "served") }
   }
 }
 

@@ -2,7 +2,8 @@
 
 Both ends play at random from a seed that is printed (CHAOS_SEED repeats it, as far as the timing
 of processes lets it). What an end receives must be a prefix of what the other end's stream
-consists of. Meanwhile an ordinary session every now and then must work at once; afterwards the
+consists of; and a stream ends in order only at places of a certain kind, so that an end that comes
+to the receiver in order after a lost tail is noticed. Meanwhile an ordinary session every now and then must work at once; afterwards the
 proxy is alive, quiet, and holds no more descriptors than before.
 """
 
@@ -47,6 +48,9 @@ STREAMS = {
     "client": random.Random(1).randbytes(65_537),
     "endpoint": random.Random(2).randbytes(65_537),
 }
+# An end stops sending in order only where the count of its bytes leaves this rest. The divisor is a
+# prime as well, and the rest is not 0: a stream of which nothing arrived did not end there either.
+END_DIVISOR, END_REST = 4_099, 1
 OTHER = {"client": "endpoint", "endpoint": "client"}
 
 
@@ -70,7 +74,9 @@ class Player:
                 right = self._step() and right
             right = self._finish() and right
         except OSError:
-            pass  # the other end has its own ideas of how to end
+            # The other end has its own ideas of how to end; this one does not end in order.
+            with contextlib.suppress(OSError):
+                reset(self.end)
         finally:
             self.end.close()
         return right
@@ -82,15 +88,16 @@ class Player:
         elif step < 0.75:
             return self._receive(int(2 ** self.dice.uniform(0, 18)))
         elif step < 0.85 and self.may_send:
-            self.end.shutdown(socket.SHUT_WR)
-            self.may_send = False
+            if self._complete():
+                self.end.shutdown(socket.SHUT_WR)
+                self.may_send = False
         else:
             time.sleep(self.dice.uniform(0, 0.02))  # a pause, or a window that closes
         return True
 
     def _finish(self) -> bool:
         manner = self.dice.random()
-        if manner < 0.35:
+        if manner < 0.35 or not self._complete():
             reset(self.end)
         elif manner < 0.65:
             self.end.close()
@@ -98,6 +105,11 @@ class Player:
             self.end.shutdown(socket.SHUT_WR)
             return self._receive(2**20)
         return True
+
+    def _complete(self) -> bool:
+        """Sends up to a place where a stream may end in order; whether it got there."""
+        self._send((END_REST - self.sent) % END_DIVISOR)
+        return self.sent % END_DIVISOR == END_REST
 
     def _send(self, count: int) -> None:
         with contextlib.suppress(TimeoutError):
@@ -109,7 +121,10 @@ class Player:
 
     def _receive(self, count: int) -> bool:
         with contextlib.suppress(TimeoutError):
-            while count > 0 and (chunk := self.end.recv(min(count, 65_536))):
+            while count > 0:
+                chunk = self.end.recv(min(count, 65_536))
+                if not chunk:
+                    return self.received % END_DIVISOR == END_REST
                 offset = self.received % len(self.receives)
                 expected = self.receives[offset : offset + len(chunk)]
                 expected += self.receives[: len(chunk) - len(expected)]
@@ -225,7 +240,7 @@ def run(report: Report, kind: str) -> None:
         seconds = time.monotonic() - start
         report.check("no hang", None not in codes, f"{SESSIONS} sessions in {seconds:.1f} s")
         report.check(
-            "no byte lost, doubled or out of order",
+            "no byte lost before an orderly end, doubled or out of order",
             MESS_EXIT_CODE not in codes and playing.is_alive(),
             f"clients ended with {codes}, endpoint alive: {playing.is_alive()}",
         )

@@ -2,13 +2,14 @@
 
 Every session first passes a message and its echo, so that all are complete; at the end each does
 so again, so that none was lost. The endpoint is a process of its own: 9,000 sockets there, 9,000
-here and 18,000 in the proxy stay below 20,000 for each.
+here and 18,000 in the proxy. Where the limit of open files is too low for that, it fails and says so.
 """
 
 from __future__ import annotations
 
 from harness import Report, check_descriptors, check_no_cpu, settle, single_route
 from lab import procfs
+from lab.proxies import Room, hard_descriptor_limit
 from traffic import connect, echo, endpoint, ping, warm_up
 
 SESSIONS = 9_000
@@ -17,6 +18,15 @@ BYTES_PER_SESSION_MAX = 512
 
 def run(report: Report, kind: str) -> None:
     """Memory before and with them, CPU, and that all are alive."""
+    limit = hard_descriptor_limit()
+    if Room(limit).sessions < SESSIONS:
+        report.check(
+            f"room for {SESSIONS} sessions",
+            False,
+            f"the open-files limit of {limit} has room for {Room(limit).sessions}; raise it "
+            "(ulimit -Hn) and try again",
+        )
+        return
     with endpoint(echo) as endpoints:
         proxy, [address] = single_route(kind, endpoints)
         with proxy:

@@ -23,11 +23,30 @@ from lab import procfs
 
 KINDS = ("sluice", "haproxy", "nginx")
 ROOT = Path(__file__).resolve().parents[2]
+SESSIONS_MAX = 10_000
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 class ProxyFailed(Exception):
     """The proxy did not start, ended by itself, or did not end as it should."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a proxy has room for under a limit of open files."""
+
+    descriptors: int
+
+    @property
+    def pipes(self) -> int:
+        """Pipes for splicing; each has two descriptors."""
+        return min(200, self.descriptors // 40)
+
+    @property
+    def sessions(self) -> int:
+        """Sessions of two sockets; no more than any check needs, since peers reserve memory for it."""
+        reserve = min(800, self.descriptors // 2)
+        return max(1, min(SESSIONS_MAX, (self.descriptors - 2 * self.pipes - reserve) // 2))
 
 
 @dataclass(frozen=True)
@@ -73,11 +92,12 @@ def sluice_text(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def haproxy_text(settings: Settings) -> str:
+def haproxy_text(settings: Settings, room: Room) -> str:
     """The description as HAProxy's configuration file."""
+    sessions = settings.max_sessions or room.sessions
     lines = ["global", f"  nbthread {settings.workers}"]
     # Descriptors for these must fit into the hard limit, or it refuses to start.
-    lines += [f"  maxconn {settings.max_sessions or 9400}", "  maxpipes 200"]
+    lines += [f"  maxconn {sessions}", f"  maxpipes {room.pipes}"]
     if settings.access_log is not None:
         lines.append("  log stdout format raw local0")
     lines += ["defaults", "  mode tcp", "  timeout connect 5s"]
@@ -90,13 +110,13 @@ def haproxy_text(settings: Settings) -> str:
         lines.append(f"listen {route.name}")
         lines.append(f"  timeout client {route.idle or '1h'}")
         lines.append(f"  timeout server {route.idle or '1h'}")
-        lines.append(f"  maxconn {settings.max_sessions or 9400}")
+        lines.append(f"  maxconn {sessions}")
         lines += [f"  bind {address}" for address in route.listen]
         lines += [f"  server s{index} {address}" for index, address in enumerate(route.to)]
     return "\n".join(lines) + "\n"
 
 
-def nginx_text(settings: Settings, folder: Path) -> str:
+def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
     """The description as nginx's configuration file."""
     access_log = "off"
     if settings.access_log is not None:
@@ -104,8 +124,11 @@ def nginx_text(settings: Settings, folder: Path) -> str:
     lines = [f"load_module {NGINX_STREAM};"] if NGINX_STREAM.exists() else []
     lines += ["daemon off;", f"pid {folder}/nginx.pid;", "error_log stderr warn;"]
     lines += [f"worker_processes {settings.workers};"]
-    lines += [f"worker_rlimit_nofile {resource.getrlimit(resource.RLIMIT_NOFILE)[1]};"]
-    lines += ["events { worker_connections 19500; }", "stream {"]
+    lines += [f"worker_rlimit_nofile {room.descriptors};"]
+    # A session is two connections; a listener is one, too.
+    listeners = sum(len(route.listen) for route in settings.routes)
+    connections = 2 * room.sessions + listeners + 16
+    lines += [f"events {{ worker_connections {connections}; }}", "stream {"]
     lines += [
         "  log_format session '$remote_addr [$time_iso8601] $server_port $upstream_addr'",
         "    ' $bytes_received $bytes_sent $upstream_connect_time $session_time $status';",
@@ -217,14 +240,15 @@ class Proxy:
         if binary is None:
             raise ProxyFailed(f"{self.kind} is not there: build or install it first")
         configuration = self.folder / "configuration"
+        room = Room(self.descriptors_max or hard_descriptor_limit())
         if self.kind == "sluice":
             configuration.write_text(sluice_text(self.settings))
             command = [str(binary), "run", "-c", str(configuration)]
         elif self.kind == "haproxy":
-            configuration.write_text(haproxy_text(self.settings))
+            configuration.write_text(haproxy_text(self.settings, room))
             command = [str(binary), "-db", "-f", str(configuration)]
         else:
-            configuration.write_text(nginx_text(self.settings, self.folder))
+            configuration.write_text(nginx_text(self.settings, room, self.folder))
             command = [str(binary), "-e", "stderr", "-p", str(self.folder)]
             command += ["-c", str(configuration)]
         if self.core is not None:
@@ -306,8 +330,14 @@ def free_port() -> int:
     raise OSError("no free port found in 1,000 attempts")
 
 
+def hard_descriptor_limit() -> int:
+    """How many descriptors a process may have at most; a large number where there is no limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if hard == resource.RLIM_INFINITY else hard
+
+
 def raise_descriptor_limit() -> int:
     """As many descriptors as the machine's hard limit lets us have; children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return hard_descriptor_limit()

@@ -38,7 +38,8 @@ struct ListenerCollisions {
     let claim = Self.claim(of: listener.value)
     guard claim?.port != 0 else { return }
     let holder = Holder(shown: listener.shown, line: listener.range.start.line, route: route)
-    var other = exact[listener.value]
+    let key = Self.key(of: listener.value)
+    var other = exact[key]
     if let claim {
       for family in claim.families {
         let port = Port(family: family, number: claim.port)
@@ -50,7 +51,7 @@ struct ListenerCollisions {
         }
       }
     }
-    exact[listener.value] = exact[listener.value] ?? holder
+    exact[key] = exact[key] ?? holder
     if let other {
       diagnostics.error(
         at: listener.range,
@@ -58,6 +59,13 @@ struct ListenerCollisions {
           + quoted(other.route),
         hints: ["that one is in line \(other.line)"], isShape: false)
     }
+  }
+
+  /// The address as the kernel understands it: a path with repeated slashes is one without.
+  private static func key(of address: ListenAddress) -> ListenAddress {
+    guard case .socket(.unix(let path)) = address else { return address }
+    let parts = path.split(separator: "/")
+    return .socket(.unix(path: "/" + parts.joined(separator: "/")))
   }
 
   private static func claim(

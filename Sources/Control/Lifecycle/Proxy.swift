@@ -18,6 +18,8 @@ import Reactor
 public final class Proxy {
   /// How long host names may take to be looked up at the start.
   private static let resolveTimeout = Duration.seconds(10)
+  private static let reloadRefusal =
+    "SIGHUP: this version cannot reload; restart to read the configuration again"
 
   private enum Stage {
     /// Sessions come and go.
@@ -47,12 +49,13 @@ public final class Proxy {
   private var stage = Stage.serving
   private var workersAccepting: Int
 
-  /// Opens listeners, looks up names and makes the workers; none of them runs yet. Blocks while names
-  /// are looked up. Throws everything that stands in the way.
+  /// Looks up names, opens listeners and makes the workers; none of them runs yet. Blocks while names
+  /// are looked up; `nil` when a signal ends the program before they were. Throws everything that
+  /// stands in the way.
   ///
   /// Must be called before the process has any thread but those of `log`: signals are blocked for
   /// the threads that start here.
-  public init(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
+  public init?(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
     self.plan = plan
     logger = log.logger("sluice")
     self.signals = signals.take()
@@ -62,12 +65,11 @@ public final class Proxy {
         "spin: burns the CPU quota of this control group (\(quota) thousandths of a processor), "
           + "which then throttles the proxy; set it to off")
     }
-    guard
-      let budget = ResourceBudget(
-        plan, openFilesMax: raiseOpenFilesLimit(), processors: processors)
+    let openFilesMax = raiseOpenFilesLimit()
+    guard let budget = ResourceBudget(plan, openFilesMax: openFilesMax, processors: processors)
     else {
       throw StartFailure(
-        "the open-files limit has no room for a single session; raise it (ulimit -n, LimitNOFILE=)")
+        ResourceBudget.refusal(plan, openFilesMax: openFilesMax, processors: processors))
     }
 
     do throws(Errno) {
@@ -77,17 +79,19 @@ public final class Proxy {
     }
     let bell = bell.rawValue
     reports = Inbox(messagesMax: 1 << 16) { LinuxKernel().ring(bell) }
+    // Before anything listens: a client that comes meanwhile is refused and goes elsewhere, where a
+    // queue that nobody serves would keep it waiting.
+    guard let names = try Proxy.lookUp(plan, signals: self.signals.rawValue, logger) else {
+      return nil
+    }
     // Everything that other people may have to put right is told in one go.
-    var reasons: [String] = []
+    var reasons = TopologyBuilder.unresolved(in: plan, names)
     let listeners = Proxy.collect(&reasons) { () throws(StartFailure) in
       try Listeners(plan, activation: .current())
     }
     let accessLog = Proxy.collect(&reasons) { [logger] () throws(StartFailure) in
       try AccessLog.open(plan.log, workers: budget.workers, logger: logger)
     }
-    let names = try NameResolver.resolve(
-      TopologyBuilder.names(in: plan), timeout: Proxy.resolveTimeout)
-    reasons += TopologyBuilder.unresolved(in: plan, names)
     guard let listeners, let accessLog, reasons.isEmpty else { throw StartFailure(reasons) }
     self.listeners = listeners
     self.accessLog = accessLog
@@ -108,6 +112,32 @@ public final class Proxy {
       plan: plan, topology: topology, names: names, budget: budget,
       unusedDescriptors: listeners.unused, missingSources: MissingSource.all(in: plan)
     ).write(to: logger)
+  }
+
+  /// Looks up the names of a plan; `nil` when a signal has ended that.
+  private static func lookUp(
+    _ plan: ProxyPlan, signals: CInt, _ logger: Logger
+  ) throws(StartFailure) -> [String: Resolution]? {
+    let names = TopologyBuilder.names(in: plan)
+    guard !names.isEmpty else { return [:] }
+    logger.info(
+      "looking up names",
+      metadata: ["count": "\(names.count)", "timeout": "\(resolveTimeout.configurationText)"])
+    let interruption = Interruption(descriptor: signals) {
+      while let signal = SignalSource.next(from: signals) {
+        guard signal == .hangUp else {
+          logger.info("ended", metadata: ["signal": "\(signal)"])
+          return true
+        }
+        logger.warning("\(reloadRefusal)")
+      }
+      return false
+    }
+    do throws(Errno) {
+      return try NameResolver.resolve(names, timeout: resolveTimeout, interruption: interruption)
+    } catch {
+      throw StartFailure("looking up names: \(error)")
+    }
   }
 
   /// What `body` makes; `nil` when it cannot, with why added to `reasons`.
@@ -155,14 +185,7 @@ public final class Proxy {
   /// Serves until a signal ends it and the sessions have drained. Blocks. Throws when a worker cannot
   /// start.
   public func run() throws(StartFailure) {
-    accessLog?.start(plan.log.format, topology: topology)
-    do throws(Errno) {
-      for (number, worker) in workers.enumerated() {
-        try worker.start(number: number, among: workers.map(\.link))
-      }
-    } catch {
-      throw StartFailure("watching the listeners: \(error)")
-    }
+    try startThreads()
     logger.info("ready", metadata: ["workers": "\(workers.count)", "pid": "\(getpid())"])
     while true {
       wait()
@@ -175,6 +198,27 @@ public final class Proxy {
     builtins?.stop()
     accessLog?.stop()
     logger.info("ended")
+  }
+
+  private func startThreads() throws(StartFailure) {
+    do throws(Errno) {
+      try accessLog?.start(plan.log.format, topology: topology)
+    } catch {
+      throw StartFailure("starting the access log: \(error)")
+    }
+    for (number, worker) in workers.enumerated() {
+      do throws(Errno) {
+        try worker.start(number: number, among: workers.map(\.link))
+      } catch {
+        // Those that run still use what is let go with this object.
+        for worker in workers[..<number] { tell(worker, .stop) }
+        for worker in workers[..<number] { worker.join() }
+        if error == .resourceTemporarilyUnavailable {
+          throw StartFailure(threadRefusal(worker: number, workers: workers.count))
+        }
+        throw StartFailure("watching the listeners: \(error)")
+      }
+    }
   }
 
   // MARK: The control loop
@@ -199,7 +243,7 @@ public final class Proxy {
   private func receive(_ signal: ProxySignal) {
     switch (signal, stage) {
     case (.hangUp, _):
-      logger.warning("SIGHUP: this version cannot reload; restart to read the configuration again")
+      logger.warning("\(Proxy.reloadRefusal)")
     case (_, .serving):
       let delay = plan.shutdown.delay
       logger.info(
@@ -270,10 +314,12 @@ public final class Proxy {
   }
 
   private func tellAll(_ message: WorkerMessage) {
-    for worker in workers {
-      // An inbox is full only of connections being handed over; the worker is taking them.
-      while !worker.link.inbox.post(message) { sched_yield() }
-    }
+    for worker in workers { tell(worker, message) }
+  }
+
+  private func tell(_ worker: WorkerThread, _ message: WorkerMessage) {
+    // An inbox is full only of connections being handed over; the worker is taking them.
+    while !worker.link.inbox.post(message) { sched_yield() }
   }
 
   // MARK: Words
@@ -289,6 +335,16 @@ public final class Proxy {
       return "\(errno)"
     }
   }
+}
+
+/// Why there is no thread for a worker, with the limit that is known.
+private func threadRefusal(worker: Int, workers: Int) -> String {
+  // RLIMIT_NPROC, under the name that Swift's Glibc imports.
+  let limit = sysconf(CInt(_SC_CHILD_MAX))
+  let processesMax = limit == -1 ? "unlimited" : "\(limit)"
+  return "starting worker \(worker + 1) of \(workers): no more threads; ask for fewer workers "
+    + "(workers: \(workers)), or raise the limit of processes (ulimit -u is \(processesMax); "
+    + "TasksMax=, pids.max)"
 }
 
 /// The signals of the process, blocked: make one before the first thread starts.

@@ -39,10 +39,7 @@ struct ResourceBudget: Equatable {
   init?(
     _ plan: ProxyPlan, openFilesMax: Int, processors: AvailableProcessors
   ) {
-    switch plan.workers {
-    case .auto: workers = processors.whole
-    case .count(let count): workers = count
-    }
+    workers = plan.workerCount(on: processors)
     self.openFilesMax = openFilesMax
     let listeners = plan.routes.reduce(0) { $0 + $1.listen.count }
     let hasBuiltins = !plan.builtinServices.isEmpty
@@ -70,7 +67,32 @@ struct ResourceBudget: Equatable {
   }
 }
 
+extension ResourceBudget {
+  /// Why there is no budget, and what to do.
+  static func refusal(
+    _ plan: ProxyPlan, openFilesMax: Int, processors: AvailableProcessors
+  ) -> String {
+    let workers = plan.workerCount(on: processors)
+    let setting =
+      switch plan.workers {
+      case .auto: "workers: auto, which is \(workers) here"
+      case .count: "workers: \(workers)"
+      }
+    return "the open-files limit of \(openFilesMax) has no room for a single session beside "
+      + "\(workers * descriptorsPerWorker) descriptors for the workers (\(setting)) and those for "
+      + "listeners and logs; raise it (ulimit -n, LimitNOFILE=) or ask for fewer workers"
+  }
+}
+
 extension ProxyPlan {
+  /// How many workers there are to be.
+  fileprivate func workerCount(on processors: AvailableProcessors) -> Int {
+    switch workers {
+    case .auto: processors.whole
+    case .count(let count): count
+    }
+  }
+
   /// The builtin services that some upstream uses.
   var builtinServices: [BuiltinService] {
     BuiltinService.allCases.filter { service in

@@ -42,7 +42,12 @@ struct SignalSource: ~Copyable {
 
   /// The next signal that has come, `nil` if there is none.
   func next() -> ProxySignal? {
-    let result = clinux_read_signal(descriptor.rawValue)
+    SignalSource.next(from: rawValue)
+  }
+
+  /// The same, for whoever has only the number of the descriptor.
+  static func next(from descriptor: CInt) -> ProxySignal? {
+    let result = clinux_read_signal(descriptor)
     return result > 0 ? ProxySignal(rawValue: result) : nil
   }
 }

@@ -16,21 +16,25 @@ public final class EventLog: Sendable {
   }
 
   private let plan: LogPlan
-  private let descriptor: CInt
   private let thread: LogThread
   private let queue = Lock(Queue())
 
-  /// Starts to write to standard error. Throws when the kernel has no descriptors for it.
-  public convenience init(_ plan: LogPlan) throws(Errno) {
-    try self.init(plan, to: STDERR_FILENO)
+  /// Starts to write to standard error. Throws when the kernel has no descriptors or no thread for it.
+  public convenience init(_ plan: LogPlan) throws(StartFailure) {
+    do throws(Errno) {
+      try self.init(plan, to: STDERR_FILENO)
+    } catch {
+      throw StartFailure("starting the log: \(error)")
+    }
   }
 
   /// Starts to write to a descriptor, which stays the caller's.
   init(_ plan: LogPlan, to descriptor: CInt) throws(Errno) {
     self.plan = plan
-    self.descriptor = descriptor
     thread = try LogThread()
-    thread.start(name: "event-log") { _ in self.step() }
+    // SAFETY: made here, used by the log's thread alone from then on.
+    nonisolated(unsafe) let output = LineWriter(descriptor)
+    try thread.start(name: "event-log") { _ in self.step(output) }
   }
 
   /// A logger for one part of the program.
@@ -63,7 +67,7 @@ public final class EventLog: Sendable {
     thread.ring()
   }
 
-  private func step() -> LogThread.Rest {
+  private func step(_ output: LineWriter) -> LogThread.Rest {
     while true {
       let (lines, dropped) = queue.withLock { queue -> ([[UInt8]], Int) in
         defer {
@@ -73,11 +77,11 @@ public final class EventLog: Sendable {
         return (queue.lines, queue.dropped)
       }
       if lines.isEmpty { return .untilRung }
-      for line in lines { _ = writeAll(descriptor, line) }
+      for line in lines { _ = output.writeLines(line) }
       if dropped > 0 {
         let line = eventLine(
           plan.format, "warning", "lines of this log were lost", [("count", "\(dropped)")])
-        _ = writeAll(descriptor, line)
+        _ = output.writeLines(line)
       }
     }
   }

@@ -16,6 +16,8 @@ final class LogThread: Sendable {
     case soon
     /// Wait until somebody rings.
     case untilRung
+    /// Wait until somebody rings, but no longer than this.
+    case untilRungWithin(nanoseconds: UInt64)
   }
 
   /// How long a step's source may collect before it is looked at again.
@@ -39,8 +41,11 @@ final class LogThread: Sendable {
   }
 
   /// Starts the thread. `step` does what there is to do and is told whether it is for the last time.
-  func start(name: String, _ step: @escaping @Sendable (_ isLast: Bool) -> Rest) {
-    let thread = LoopThread(name: name) { self.run(step) }
+  /// Throws when the kernel gives no thread.
+  func start(
+    name: String, _ step: @escaping @Sendable (_ isLast: Bool) -> Rest
+  ) throws(Errno) {
+    let thread = try LoopThread(name: name) { self.run(step) }
     thread.detach()
   }
 
@@ -49,6 +54,8 @@ final class LogThread: Sendable {
       switch step(false) {
       case .soon: wait(bell.rawValue, LogThread.pauseMilliseconds)
       case .untilRung: wait(bell.rawValue, -1)
+      case .untilRungWithin(let nanoseconds):
+        wait(bell.rawValue, CInt(clamping: nanoseconds / 1_000_000 + 1))
       }
       LinuxKernel().silence(bell.rawValue)
     }
@@ -70,27 +77,4 @@ final class LogThread: Sendable {
     var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return poll(&item, 1, milliseconds) == 1
   }
-}
-
-/// Writes all of `bytes`. Blocks. Returns what the kernel answered if it would not take them.
-func writeAll(_ descriptor: CInt, _ bytes: [UInt8]) -> Errno? {
-  var offset = 0
-  while offset < bytes.count {
-    let count = bytes.withUnsafeBytes {
-      write(descriptor, $0.baseAddress! + offset, $0.count - offset)
-    }
-    if count >= 0 {
-      offset += count
-      continue
-    }
-    switch errno {
-    case EINTR: continue
-    case EAGAIN:
-      // Somebody else has set the descriptor to non-blocking; this thread may wait.
-      var item = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-      _ = poll(&item, 1, -1)
-    default: return Errno(rawValue: errno)
-    }
-  }
-  return nil
 }

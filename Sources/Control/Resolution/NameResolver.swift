@@ -9,17 +9,31 @@ import Plan
 import Reactor
 
 /// What a look-up came to.
-public enum Resolution: Hashable, Sendable {
+enum Resolution: Hashable, Sendable {
   /// At least one address, in the order of RFC 6724, none twice.
   case addresses([IPAddress])
   /// Why there is none, in words.
   case failed(String)
 }
 
+/// What may end a wait before its time.
+struct Interruption {
+  /// Nothing does.
+  static var none: Interruption { Interruption(descriptor: -1) { false } }
+
+  /// Becomes readable when `hasCome` is worth asking.
+  let descriptor: CInt
+  /// Whether the wait is to end. Must take away what made the descriptor readable.
+  let hasCome: () -> Bool
+}
+
 /// Looks names up on threads of its own.
-public enum NameResolver {
+enum NameResolver {
   /// How many look-ups run at once.
   private static let lanesMax = 8
+
+  /// Looks up one name; may block for as long as it likes.
+  typealias LookUp = @Sendable (_ name: String) -> Resolution
 
   private final class Work: Sendable {
     private struct State: ~Copyable {
@@ -28,8 +42,10 @@ public enum NameResolver {
     }
     private let state: Lock<State>
     private let done: Descriptor
+    private let lookUp: LookUp
 
-    init(_ names: [String]) throws(Errno) {
+    init(_ names: [String], _ lookUp: @escaping LookUp) throws(Errno) {
+      self.lookUp = lookUp
       state = Lock(State(waiting: names.reversed()))
       done = Descriptor(owning: try LinuxKernel().makeBell())
     }
@@ -43,31 +59,48 @@ public enum NameResolver {
       }
     }
 
-    /// Waits until there are `count` results or the deadline has come. Blocks.
-    func wait(for count: Int, until deadline: Instant) -> [String: Resolution] {
+    /// Waits until there are `count` results or the deadline has come. Blocks. Returns `nil` when
+    /// the interruption came first.
+    func wait(
+      for count: Int, until deadline: Instant, _ interruption: Interruption
+    ) -> [String: Resolution]? {
       while true {
         let results = state.withLock { $0.results }
         let remaining = deadline.nanoseconds(since: LinuxKernel().now())
         if results.count >= count || remaining == 0 { return results }
-        var item = pollfd(fd: done.rawValue, events: Int16(POLLIN), revents: 0)
-        _ = poll(&item, 1, CInt(clamping: remaining / 1_000_000 + 1))
+        var items = [
+          pollfd(fd: done.rawValue, events: Int16(POLLIN), revents: 0),
+          pollfd(fd: interruption.descriptor, events: Int16(POLLIN), revents: 0),
+        ]
+        _ = poll(&items, 2, CInt(clamping: remaining / 1_000_000 + 1))
         LinuxKernel().silence(done.rawValue)
+        if items[1].revents != 0, interruption.hasCome() { return nil }
       }
     }
   }
 
   /// Looks up all of `names` at once. Blocks until every answer is there, or `timeout` is over; what
-  /// is missing then has failed. Throws when the kernel has no descriptor to wait with.
-  public static func resolve(
-    _ names: Set<String>, timeout: Duration
-  ) throws(Errno) -> [String: Resolution] {
+  /// is missing then has failed. Returns `nil` when it was interrupted. Throws when the kernel has no
+  /// descriptor or no thread for it.
+  static func resolve(
+    _ names: Set<String>, timeout: Duration, interruption: Interruption = .none,
+    lookUp: @escaping LookUp = NameResolver.lookUp
+  ) throws(Errno) -> [String: Resolution]? {
     guard !names.isEmpty else { return [:] }
-    let work = try Work(names.sorted())
+    let work = try Work(names.sorted(), lookUp)
     for lane in 0..<min(names.count, lanesMax) {
-      LoopThread(name: "resolver-\(lane)") { work.run() }.detach()
+      do throws(Errno) {
+        try LoopThread(name: "resolver-\(lane)") { work.run() }.detach()
+      } catch {
+        // Fewer threads only take longer.
+        if lane == 0 { throw error }
+        break
+      }
     }
     let deadline = LinuxKernel().now().advanced(by: timeout.wholeNanoseconds)
-    var results = work.wait(for: names.count, until: deadline)
+    guard var results = work.wait(for: names.count, until: deadline, interruption) else {
+      return nil
+    }
     for name in names where results[name] == nil {
       results[name] = .failed("no answer within \(timeout.configurationText)")
     }
@@ -75,13 +108,24 @@ public enum NameResolver {
   }
 
   /// Looks up one name. Blocks.
-  private static func lookUp(_ name: String) -> Resolution {
+  ///
+  /// Addresses of a family that this machine has none of are left out (AI_ADDRCONFIG): they would be
+  /// endpoints that never answer. Loopback does not count there, so what this leaves nothing of is
+  /// asked for once more as it is: a name that stands for ::1 serves where there is no other IPv6.
+  @Sendable private static func lookUp(_ name: String) -> Resolution {
+    var (code, resolution) = lookUp(name, flags: AI_ADDRCONFIG)
+    if code != 0 { (code, resolution) = lookUp(name, flags: 0) }
+    return resolution
+  }
+
+  private static func lookUp(_ name: String, flags: CInt) -> (code: CInt, Resolution) {
     var hints = addrinfo()
+    hints.ai_flags = flags
     hints.ai_family = AF_UNSPEC
     hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
     let code = getaddrinfo(name, nil, &hints, &list)
-    guard code == 0 else { return .failed(String(cString: gai_strerror(code))) }
+    guard code == 0 else { return (code, .failed(String(cString: gai_strerror(code)))) }
     defer { freeaddrinfo(list) }
     var addresses: [IPAddress] = []
     var next = list
@@ -98,6 +142,6 @@ public enum NameResolver {
       }
       addresses.append(ip)
     }
-    return addresses.isEmpty ? .failed("the name has no address") : .addresses(addresses)
+    return (code, addresses.isEmpty ? .failed("the name has no address") : .addresses(addresses))
   }
 }

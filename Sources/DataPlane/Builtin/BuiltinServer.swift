@@ -41,7 +41,13 @@ public final class BuiltinServer: Sendable {
     }
     inbox = loop.inbox
     nonisolated(unsafe) let loop = loop
-    thread.withLock { $0 = LoopThread(name: "builtin") { loop.run() } }
+    do throws(Errno) {
+      try thread.withLock { thread throws(Errno) in
+        thread = try LoopThread(name: "builtin") { loop.run() }
+      }
+    } catch {
+      throw ListeningSocket.Failure(action: "starting their thread", errno: error)
+    }
   }
 
   /// Closes everything and waits for the thread to end. Call at most once.

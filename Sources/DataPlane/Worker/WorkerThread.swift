@@ -26,12 +26,13 @@ public final class WorkerThread: Sendable {
   }
 
   /// Starts the thread and accepts. `workers` are all workers of the process by number. Call once.
+  /// Throws EAGAIN when there is no thread, anything else when the listeners cannot be watched.
   public func start(number: Int, among workers: [WorkerLink]) throws(Errno) {
     try worker.begin(among: workers)
     let worker = Unchecked(worker)
-    thread.withLock { thread in
+    try thread.withLock { thread throws(Errno) in
       precondition(thread == nil, "a worker is started once")
-      thread = LoopThread(name: "worker-\(number)") { worker.value.run() }
+      thread = try LoopThread(name: "worker-\(number)") { worker.value.run() }
     }
   }
 

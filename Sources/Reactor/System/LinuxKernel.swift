@@ -236,6 +236,9 @@ func setStreamOptions(
   _ descriptor: CInt, _ options: StreamOptions, unlessPresent present: KeepaliveTimes? = nil
 ) {
   let tcp = CInt(IPPROTO_TCP)
+  // Urgent data stays in its place in the stream. The urgency is not passed on, but its byte is:
+  // without this it would be taken out, and a telnet session would break (tcp(7), RFC 854).
+  _ = clinux_set_option(descriptor, SOL_SOCKET, SO_OOBINLINE, 1)
   if options.noDelay { _ = clinux_set_option(descriptor, tcp, TCP_NODELAY, 1) }
   if options.keepaliveSeconds > 0 {
     let times = KeepaliveTimes(seconds: options.keepaliveSeconds)

@@ -222,12 +222,21 @@ private func removeStaleSocket(_ path: String) throws(ListeningSocket.Failure) {
   let probe = Descriptor(owning: number)
   let address = KernelAddress(.unix(path: path))
   let result = address.withSockaddr { connect(probe.rawValue, $0, $1) }
-  // EAGAIN: somebody listens and the queue is full. Only a refusal proves that nobody does.
-  guard result == -1, errno == ECONNREFUSED else {
+  switch result == 0 ? 0 : errno {
+  case ECONNREFUSED:
+    // Only this proves that nobody listens.
+    unlink(path)
+  case ENOENT:
+    break  // Somebody else has just removed it.
+  case 0, EAGAIN:
+    // EAGAIN: somebody listens and the queue is full.
     throw ListeningSocket.Failure(
       action: "bind", errno: .addressInUse, advice: "another process listens at \(path)")
+  case let code:
+    throw ListeningSocket.Failure(
+      action: "cannot tell whether somebody listens at \(path)", errno: Errno(rawValue: code),
+      advice: "remove the file if nobody does")
   }
-  unlink(path)
 }
 
 /// The address that a socket is bound to, `nil` if it has none that can be told.

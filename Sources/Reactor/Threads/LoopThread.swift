@@ -4,6 +4,7 @@
 
 import CLinux
 import Glibc
+import SystemPackage
 
 /// A thread that runs one function.
 public struct LoopThread: ~Copyable, @unchecked Sendable {
@@ -22,7 +23,10 @@ public struct LoopThread: ~Copyable, @unchecked Sendable {
 
   /// Starts a thread. The name is shown by ps(1) and top(1), cut to 15 bytes (pthread_setname_np(3)).
   /// Signals are handled by whoever blocked them before: the new thread inherits the mask.
-  public init(name: String, _ body: sending @escaping () -> Void) {
+  ///
+  /// Throws when the kernel gives no thread: a limit of processes is reached (RLIMIT_NPROC, the
+  /// control group's pids.max), or there is no memory for the stack.
+  public init(name: String, _ body: sending @escaping () -> Void) throws(Errno) {
     let start = Unmanaged.passRetained(Start(name: String(name.prefix(15)), body: body))
     var thread = pthread_t()
     let result = pthread_create(
@@ -33,7 +37,10 @@ public struct LoopThread: ~Copyable, @unchecked Sendable {
         start.body()
         return nil
       }, start.toOpaque())
-    precondition(result == 0, "starting a thread: \(Errno(rawValue: result))")
+    guard result == 0 else {
+      start.release()
+      throw Errno(rawValue: result)
+    }
     self.thread = thread
   }
 

@@ -16,7 +16,7 @@ struct AccessLogTests {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let log = try #require(try open("\(folder)/log", workers: 2))
-    log.start(.text, topology: sampleTopology())
+    try log.start(.text, topology: sampleTopology())
     for _ in 0..<100 {
       for ring in log.rings { ring.write(sampleRecord()) }
     }
@@ -33,7 +33,7 @@ struct AccessLogTests {
     var status = stat()
     #expect(stat("\(folder)/log", &status) == 0)
     #expect(status.st_mode & 0o007 == 0)
-    log.start(.text, topology: sampleTopology())
+    try log.start(.text, topology: sampleTopology())
     log.stop()
   }
 
@@ -54,11 +54,23 @@ struct AccessLogTests {
   func fullDisk() throws {
     let recorder = EventRecorder()
     let log = try #require(try open("/dev/full", recorder: recorder))
-    log.start(.text, topology: sampleTopology())
+    try log.start(.text, topology: sampleTopology())
     for _ in 0..<3 { log.rings[0].write(sampleRecord()) }
     log.stop()
     #expect(recorder.counts == 3)
     #expect(recorder.causes.allSatisfy { $0 == "No space left on device" })
+  }
+
+  @Test("What is lost soon after a complaint is told without a further record")
+  func laterLoss() throws {
+    let recorder = EventRecorder()
+    let log = try #require(try open("/dev/full", recorder: recorder))
+    try log.start(.text, topology: sampleTopology(), complaintPause: .milliseconds(500))
+    for count in 1...2 {
+      log.rings[0].write(sampleRecord())
+      #expect(recorder.wait(forCounts: count))
+    }
+    log.stop()
   }
 
   @Test("What a slow reader costs is counted and told")
@@ -67,7 +79,7 @@ struct AccessLogTests {
     let log = try #require(try open("/dev/null", recorder: recorder, queue: 16))
     // The thread does not run yet: as slow as can be.
     for _ in 0..<20 { log.rings[0].write(sampleRecord()) }
-    log.start(.text, topology: sampleTopology())
+    try log.start(.text, topology: sampleTopology())
     log.stop()
     #expect(recorder.counts == 4)
     #expect(recorder.causes == ["its reader is too slow"])
@@ -85,7 +97,7 @@ struct AccessLogTests {
     while write(reader, [UInt8](repeating: 10, count: 4096), 4096) > 0 {}
     let recorder = EventRecorder()
     let log = try #require(try open("\(folder)/log", recorder: recorder))
-    log.start(.text, topology: sampleTopology())
+    try log.start(.text, topology: sampleTopology())
     log.rings[0].write(sampleRecord())
     log.stop()
     #expect(recorder.causes == ["its reader has stopped reading"])

@@ -103,6 +103,16 @@ func temporaryFolder() throws -> String {
   return String(cString: made)
 }
 
+/// Whether this machine has the IPv6 loopback address.
+let hasIPv6: Bool = {
+  do throws(ListeningSocket.Failure) {
+    _ = try ListeningSocket(at: .v6(.loopback, port: 0), backlog: 1, options: StreamOptions())
+    return true
+  } catch {
+    return false
+  }
+}()
+
 /// The path of a file of the repository.
 func repositoryPath(_ relative: String) -> String {
   let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4)
@@ -115,6 +125,13 @@ final class EventRecorder: Sendable {
 
   /// How many were told as lost, in all.
   var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
+  /// Waits until so many were told as lost, at most for half a minute.
+  func wait(forCounts count: Int) -> Bool {
+    let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
+    while counts < count, LinuxKernel().now() < deadline { usleep(1000) }
+    return counts >= count
+  }
+
   /// The causes, in order.
   var causes: [String] { lost.withLock { $0.causes } }
 

@@ -39,11 +39,11 @@ import Testing
     #expect(rings.value.load(ordering: .relaxed) == 1)
   }
 
-  @Test func twoThreadsKeepTheOrderAndLoseNothingUncounted() {
+  @Test func twoThreadsKeepTheOrderAndLoseNothingUncounted() throws {
     let bell = Count()
     let ring = RecordRing(capacity: 64) { bell.value.add(1, ordering: .releasing) }
     let total = 50_000
-    let writer = LoopThread(name: "writer") { [self] in
+    let writer = try LoopThread(name: "writer") { [self] in
       for number in 1...total { ring.write(record(UInt64(number))) }
     }
     var last: UInt64 = 0

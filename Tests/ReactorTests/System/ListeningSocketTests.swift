@@ -6,6 +6,16 @@ import Glibc
 import Reactor
 import Testing
 
+/// Whether this machine has the IPv6 loopback address.
+private let hasIPv6: Bool = {
+  do throws(ListeningSocket.Failure) {
+    _ = try ListeningSocket(at: .v6(.loopback, port: 0), backlog: 1, options: StreamOptions())
+    return true
+  } catch {
+    return false
+  }
+}()
+
 @Suite struct ListeningSocketTests {
   private func listen(_ text: String) throws -> SocketAddress? {
     let address = try #require(SocketAddress(text))
@@ -25,7 +35,7 @@ import Testing
     "/tmp/sluice-test-\(getpid())-\(UInt64.random(in: .min ... .max)).sock"
   }
 
-  @Test(arguments: ["127.0.0.1:0", "[::1]:0"])
+  @Test(arguments: hasIPv6 ? ["127.0.0.1:0", "[::1]:0"] : ["127.0.0.1:0"])
   func thePortThatTheKernelChoseIsTold(_ text: String) throws {
     #expect(try listen(text)?.port != 0)
   }
@@ -71,6 +81,20 @@ import Testing
     #expect(access(path, F_OK) == 0)
     second.removeOwnedPath()
     #expect(access(path, F_OK) == -1)
+  }
+
+  @Test func aSocketThatCannotBeAskedIsNotSaidToBeInUse() {
+    let path = temporaryPath()
+    defer { unlink(path) }
+    // A stream cannot be connected to it: nobody knows whether somebody uses it.
+    let datagram = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
+    defer { close(datagram) }
+    let address = KernelAddress(.unix(path: path))
+    #expect(address.withSockaddr { bind(datagram, $0, $1) } == 0)
+    let failure = failure(.unix(path: path))
+    #expect(failure?.errno?.rawValue == EPROTOTYPE)
+    #expect(failure?.action == "cannot tell whether somebody listens at \(path)")
+    #expect(access(path, F_OK) == 0)
   }
 
   @Test func aFileOfAnotherKindIsLeftAlone() {

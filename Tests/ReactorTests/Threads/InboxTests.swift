@@ -34,14 +34,15 @@ import Testing
     #expect(!inbox.post(4))
   }
 
-  @Test func manyThreadsKeepTheirOrder() {
+  @Test func manyThreadsKeepTheirOrder() throws {
     let inbox = Inbox<(Int, Int)>(messagesMax: 1_000_000) {}
     var threads: [() -> Void] = []
     for sender in 0..<4 {
       let thread = Lock(
         Optional(
-          LoopThread(name: "sender") { for number in 0..<5000 { _ = inbox.post((sender, number)) } }
-        ))
+          try LoopThread(name: "sender") {
+            for number in 0..<5000 { _ = inbox.post((sender, number)) }
+          }))
       threads.append { thread.withLock { $0.take() }?.join() }
     }
     var next = [0, 0, 0, 0]

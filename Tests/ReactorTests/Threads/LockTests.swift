@@ -10,9 +10,9 @@ import Testing
     let count = Lock(0)
   }
 
-  @Test func noUpdateIsLost() {
+  @Test func noUpdateIsLost() throws {
     let shared = Shared()
-    let other = LoopThread(name: "other") {
+    let other = try LoopThread(name: "other") {
       for _ in 0..<20_000 { shared.count.withLock { $0 += 1 } }
     }
     for _ in 0..<20_000 { shared.count.withLock { $0 += 1 } }

@@ -80,6 +80,13 @@ final class Connection: @unchecked Sendable {
     }
   }
 
+  /// Sends one byte as urgent data.
+  func sendUrgent(_ byte: UInt8) throws {
+    var byte = byte
+    guard Glibc.send(descriptor, &byte, 1, Int32(MSG_OOB | MSG_NOSIGNAL)) == 1
+    else { throw ScenarioFailure("send: \(String(cString: strerror(errno)))") }
+  }
+
   func send(_ text: String) throws {
     try send(Array(text.utf8))
   }

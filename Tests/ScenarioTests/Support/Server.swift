@@ -19,6 +19,16 @@ private func bindSocket(_ text: String) throws -> (descriptor: Int32, address: S
   return (descriptor, boundAddress(descriptor)?.description ?? text)
 }
 
+/// Whether this machine has the IPv6 loopback address.
+let hasIPv6: Bool = {
+  do throws(ListeningSocket.Failure) {
+    _ = try ListeningSocket(at: .v6(.loopback, port: 0), backlog: 1, options: StreamOptions())
+    return true
+  } catch {
+    return false
+  }
+}()
+
 /// A server on loopback that gives every connection to a function, on a thread of its own.
 final class Server {
   let address: String
