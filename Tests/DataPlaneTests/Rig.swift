@@ -13,13 +13,11 @@ struct RigPlan {
   var upstreams: [UpstreamPlan]
   var workers = 1
   var sessionsMax = 1000
-  var bufferBytes = 4096
-  var pipeBytes = 64 << 10
   var pipesMax = 0
-  var turnBytes = 64 << 10
-  var coalesceNanoseconds: UInt64 = 0
-  var acceptsPerTurn = 16
-  var eventsPerTurn = 64
+  /// Small, so that tests reach the bounds.
+  var relay = RelayPlan(
+    bufferBytes: 4096, pipeBytes: 64 << 10, turnBytes: 64 << 10, coalesce: nil, acceptsPerTurn: 16,
+    eventsPerTurn: 64)
   var recordsMax = 4096
   var seed: UInt64 = 1
 
@@ -101,10 +99,8 @@ final class Rig {
         try Worker(
           kernel: kernel,
           settings: WorkerSettings(
-            number: number, sessionsMax: plan.sessionsMax, bufferBytes: plan.bufferBytes,
-            pipeBytes: plan.pipeBytes, pipesMax: plan.pipesMax, turnBytes: plan.turnBytes,
-            acceptsPerTurn: plan.acceptsPerTurn, eventsPerTurn: plan.eventsPerTurn,
-            coalesceNanoseconds: plan.coalesceNanoseconds, seed: plan.seed &+ UInt64(number)),
+            number: number, sessionsMax: plan.sessionsMax, pipesMax: plan.pipesMax,
+            relay: plan.relay, seed: plan.seed &+ UInt64(number)),
           topology: topology, records: rings[number], report: { reports.all.append($0) }))
     }
     let links = workers.map(\.link)

@@ -82,12 +82,12 @@ final class Schedule {
     plan.seed = seed
     plan.workers = dice.within(1...2)
     plan.sessionsMax = dice.within(1...20)
-    plan.bufferBytes = dice.within(8...2048)
+    plan.relay.bufferBytes = dice.within(8...2048)
     plan.pipesMax = [0, 1, 8][dice.below(3)]
-    plan.turnBytes = dice.within(64...8192)
-    plan.coalesceNanoseconds = [0, 200_000][dice.below(2)]
-    plan.acceptsPerTurn = dice.within(1...8)
-    plan.eventsPerTurn = dice.within(1...32)
+    plan.relay.turnBytes = dice.within(64...8192)
+    plan.relay.coalesce = dice.below(2) == 0 ? nil : .microseconds(200)
+    plan.relay.acceptsPerTurn = dice.within(1...8)
+    plan.relay.eventsPerTurn = dice.within(1...32)
     plan.routes = (0..<2).map { number in
       RoutePlan(
         name: "route \(number)", listen: [.port(UInt16(number + 1))],

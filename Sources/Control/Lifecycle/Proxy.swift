@@ -159,12 +159,9 @@ public final class Proxy {
     var workers: [WorkerThread] = []
     for number in 0..<budget.workers {
       let settings = WorkerSettings(
-        number: number, sessionsMax: budget.sessionsMax, bufferBytes: plan.relay.bufferBytes,
-        pipeBytes: plan.relay.pipeBytes, pipesMax: budget.pipes / budget.workers,
-        turnBytes: plan.relay.turnBytes, acceptsPerTurn: plan.relay.acceptsPerTurn,
-        eventsPerTurn: plan.relay.eventsPerTurn,
+        number: number, sessionsMax: budget.sessionsMax,
+        pipesMax: budget.pipes / budget.workers, relay: plan.relay,
         spinNanoseconds: plan.spin?.wholeNanoseconds ?? 0,
-        coalesceNanoseconds: plan.relay.coalesce?.wholeNanoseconds ?? 0,
         seed: .random(in: .min ... .max))
       do throws(Errno) {
         workers.append(

@@ -20,6 +20,11 @@ struct PauseState {
   /// with every session that ends; that is said once, not every time.
   static let calmNanoseconds: UInt64 = 10_000_000_000
 
+  /// How many connections may go away one after another while they are accepted.
+  static let abortedInARowMax = 64
+
+  /// Connections that went away since one was accepted.
+  var abortedInARow = 0
   /// Why a listener is not watched at the moment.
   var reason: AcceptPause?
   /// The pause that has been reported and not been reported as over.
@@ -66,20 +71,28 @@ extension Worker {
   @discardableResult
   func acceptConnections(_ index: ListenerIndex) -> Bool {
     let listener = topology.listeners[index.position]
-    for _ in 0..<settings.acceptsPerTurn {
+    for _ in 0..<settings.relay.acceptsPerTurn {
       guard count(listener.route, at: index) else { return false }
       switch kernel.accept(from: listener.descriptor) {
       case .accepted(let descriptor, let peer):
         counters[.accepted] += 1
+        pause.abortedInARow = 0
         place(descriptor, peer, index)
         // Serving it may have shown that there is not enough for another.
         guard listening[index.position].isRegistered else { return false }
       case .wouldBlock:
         uncountAccepted(listener.route)
         return false
-      case .aborted:
+      case .aborted(let errno):
         uncountAccepted(listener.route)
         counters[.acceptAborted] += 1
+        pause.abortedInARow += 1
+        // So many are no accident: accepting itself is forbidden (EPERM of a seccomp filter).
+        guard pause.abortedInARow < PauseState.abortedInARowMax else {
+          pause.abortedInARow = 0
+          pauseAccepting(.resources(errno))
+          return false
+        }
       case .failed(let errno):
         uncountAccepted(listener.route)
         counters[.acceptFailed] += 1

@@ -70,7 +70,7 @@ struct Relay<K: Kernel>: ~Copyable {
     while true {
       if direction.isOver { return .waiting }
       if direction.keptBytes > 0 {
-        if let end = deliverKept(&direction, to: &destination, &budget) { return end }
+        if let end = deliverKept(&direction, to: &destination) { return end }
         continue
       }
       assert(direction.pipe == nil)
@@ -225,7 +225,7 @@ struct Relay<K: Kernel>: ~Copyable {
 
   /// Delivers what is kept; `nil` when all of it is gone.
   private mutating func deliverKept(
-    _ direction: inout Direction, to destination: inout Side, _ budget: inout Int
+    _ direction: inout Direction, to destination: inout Side
   ) -> PumpEnd? {
     guard destination.flags.contains(.writable) else { return .waiting }
     let result: Transfer

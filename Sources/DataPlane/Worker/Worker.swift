@@ -66,7 +66,8 @@ final class Worker<K: Kernel>: LoopCore {
     self.report = report
     now = kernel.now()
     poller = try Poller(
-      kernel: kernel, eventsMax: settings.eventsPerTurn, spinNanoseconds: settings.spinNanoseconds)
+      kernel: kernel, eventsMax: settings.relay.eventsPerTurn,
+      spinNanoseconds: settings.spinNanoseconds)
     let bell = try Bell(kernel)
     self.bell = bell
     // Each message but a few belongs to a session, and those are bounded.
@@ -75,14 +76,17 @@ final class Worker<K: Kernel>: LoopCore {
     sessions = try Slab(capacity: settings.sessionsMax)
     timers = try TimerWheel(capacity: settings.sessionsMax + 1, now: now)
     relay = Relay(
-      kernel: kernel, bufferBytes: settings.bufferBytes, turnBytes: settings.turnBytes,
-      pipes: PipePool(kernel: kernel, pipeBytes: settings.pipeBytes, pipesMax: settings.pipesMax))
+      kernel: kernel, bufferBytes: settings.relay.bufferBytes,
+      turnBytes: settings.relay.turnBytes,
+      pipes: PipePool(
+        kernel: kernel, pipeBytes: settings.relay.pipeBytes, pipesMax: settings.pipesMax))
     pickers = topology.upstreams.map {
       EndpointPicker($0, endpoints: topology.endpoints, offset: settings.number)
     }
     listening = topology.listeners.map { _ in ListenerState() }
     random = SplitMix64(seed: settings.seed)
-    coalescing = Coalescing(nanoseconds: settings.coalesceNanoseconds, now: now)
+    coalescing = Coalescing(
+      nanoseconds: settings.relay.coalesce?.wholeNanoseconds ?? 0, now: now)
     try poller.add(
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
   }

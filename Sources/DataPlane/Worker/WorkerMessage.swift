@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is said between a worker and the rest of the process, in both directions, through inboxes.
 
+import Plan
 import Reactor
 
 /// What a worker can be told.
@@ -60,42 +61,25 @@ public struct WorkerSettings: Sendable {
   public var number: Int
   /// How many sessions it must have room for.
   public var sessionsMax: Int
-  /// See `RelayPlan`.
-  public var bufferBytes: Int
-  /// See `RelayPlan`.
-  public var pipeBytes: Int
-  /// How many pipes this worker may open.
+  /// How many pipes this worker may open, of those that `relay` allows all of them.
   public var pipesMax: Int
-  /// See `RelayPlan`.
-  public var turnBytes: Int
-  /// See `RelayPlan`.
-  public var acceptsPerTurn: Int
-  /// See `RelayPlan`.
-  public var eventsPerTurn: Int
+  /// The bounds of moving bytes.
+  public var relay: RelayPlan
   /// How long it polls before it blocks.
   public var spinNanoseconds: UInt64
-  /// How long it lets bulk gather; 0: not at all. See `RelayPlan`.
-  public var coalesceNanoseconds: UInt64
   /// Where its random choices begin.
   public var seed: UInt64
 
-  /// Settings with the defaults of the configuration.
+  /// Puts the settings together.
   public init(
-    number: Int, sessionsMax: Int, bufferBytes: Int = 32 << 10, pipeBytes: Int = 256 << 10,
-    pipesMax: Int = 0, turnBytes: Int = 512 << 10, acceptsPerTurn: Int = 64,
-    eventsPerTurn: Int = 256, spinNanoseconds: UInt64 = 0, coalesceNanoseconds: UInt64 = 0,
-    seed: UInt64 = 0
+    number: Int, sessionsMax: Int, pipesMax: Int, relay: RelayPlan, spinNanoseconds: UInt64 = 0,
+    seed: UInt64
   ) {
     self.number = number
     self.sessionsMax = sessionsMax
-    self.bufferBytes = bufferBytes
-    self.pipeBytes = pipeBytes
     self.pipesMax = pipesMax
-    self.turnBytes = turnBytes
-    self.acceptsPerTurn = acceptsPerTurn
-    self.eventsPerTurn = eventsPerTurn
+    self.relay = relay
     self.spinNanoseconds = spinNanoseconds
-    self.coalesceNanoseconds = coalesceNanoseconds
     self.seed = seed
   }
 }

@@ -30,6 +30,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   var fragmentBytes = 1448
   /// The next call of its kind fails so, once.
   var nextAcceptError: Errno?
+  /// Whether accepting is forbidden.
+  var forbidsAccepting = false
   var nextAcceptAbort: Errno?
   var nextRegisterError: Errno?
   /// What the next bind to a source address fails with.
@@ -150,6 +152,7 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func accept(from listener: CInt) -> Acceptance {
     let listener = file(listener, as: FakeListener.self)
+    if forbidsAccepting { return .aborted(.notPermitted) }
     if let error = nextAcceptError {
       nextAcceptError = nil
       return .failed(error)

@@ -58,6 +58,15 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test func whereAcceptingIsForbiddenItRestsInsteadOfSpinning() throws {
+    let rig = try Rig()
+    rig.kernel.forbidsAccepting = true
+    _ = rig.connectClient()
+    #expect(rig.settle() < 10)
+    #expect(rig.reports[0].pauses == [.resources(.notPermitted)])
+    #expect(rig.tearDown() == [])
+  }
+
   @Test(arguments: [2, 1000])
   func sessionsSpreadOverWorkers(_ count: Int) throws {
     var plan = RigPlan()

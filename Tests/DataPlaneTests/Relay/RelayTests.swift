@@ -31,7 +31,7 @@ import Testing
 
   @Test func aSideIsNotReadWhileTheOtherIsFull() throws {
     var plan = RigPlan()
-    plan.bufferBytes = 1000
+    plan.relay.bufferBytes = 1000
     let kernel = FakeKernel()
     kernel.socketBytes = 2000
     let rig = try Rig(plan, kernel: kernel)
@@ -149,8 +149,8 @@ import Testing
 
   @Test func aFastSessionLeavesTurnsToOthers() throws {
     var plan = RigPlan()
-    plan.turnBytes = 1000
-    plan.bufferBytes = 500
+    plan.relay.turnBytes = 1000
+    plan.relay.bufferBytes = 500
     let rig = try Rig(plan)
     let server = rig.kernel.serve(9000, .accepts, receiveCapacity: 1 << 20)
     let fast = rig.connectClient()

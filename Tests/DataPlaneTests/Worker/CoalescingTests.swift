@@ -41,7 +41,7 @@ import Testing
   private func sleeps(exchanging: Bool) throws -> Int {
     var plan = RigPlan()
     plan.pipesMax = 4
-    plan.coalesceNanoseconds = 200_000
+    plan.relay.coalesce = .microseconds(200)
     let rig = try Rig(plan)
     let server = rig.kernel.serve(9000, .accepts)
     let bulk = rig.connectClient()
