@@ -170,7 +170,7 @@ public struct RelayPlan: Hashable, Sendable {
   public var pipeBytes: Int
   /// How much a direction of a session may move before others have their turn.
   public var turnBytes: Int
-  /// How long a worker that has moved bulk lets bytes gather before it looks again; `nil`: not at all.
+  /// For how long at most a worker that has moved bulk lets bytes gather; `nil`: not at all.
   public var coalesce: Duration?
   /// How many connections a listener accepts before others have their turn.
   public var acceptsPerTurn: Int
@@ -180,7 +180,7 @@ public struct RelayPlan: Hashable, Sendable {
   /// Makes relay bounds; the defaults are those of the configuration.
   public init(
     bufferBytes: Int = 32 << 10, pipes: PipesMax = .auto, pipeBytes: Int = 1 << 20,
-    turnBytes: Int = 1 << 20, coalesce: Duration? = .microseconds(200), acceptsPerTurn: Int = 64,
+    turnBytes: Int = 1 << 20, coalesce: Duration? = .milliseconds(1), acceptsPerTurn: Int = 64,
     eventsPerTurn: Int = 256
   ) {
     self.bufferBytes = bufferBytes

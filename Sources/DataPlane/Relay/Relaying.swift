@@ -76,8 +76,12 @@ extension Worker {
     let uploaded = session.pointee.upload.bytes &- uploadBefore
     let downloaded = session.pointee.download.bytes &- downloadBefore
     if uploaded | downloaded != 0 { session.pointee.lastMovedAt = now }
-    coalescing.note(bytes: uploaded, isBulk: session.pointee.upload.isBulk, at: now)
-    coalescing.note(bytes: downloaded, isBulk: session.pointee.download.isBulk, at: now)
+    // The buffers of unix sockets are too small to gather anything.
+    let mayGather = session.pointee.downstream.flags.union(session.pointee.upstream.flags)
+      .isDisjoint(with: .readsInPieces)
+    coalescing.note(bytes: uploaded, isBulk: mayGather && session.pointee.upload.isBulk, at: now)
+    coalescing.note(
+      bytes: downloaded, isBulk: mayGather && session.pointee.download.isBulk, at: now)
     if session.pointee.isHalfClosed, !wasHalfClosed { startHalfClose(index, session) }
     noteFinished(index, session)
   }

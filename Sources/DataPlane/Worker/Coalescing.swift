@@ -3,48 +3,62 @@
 //
 // In bulk, being woken is what costs: with every wake-up a worker moves what has come since the last
 // one, the faster it is the less that is, and each small step wakes the receiver as well. A worker
-// that leaves the kernel alone for a moment moves several times as much at once, for two thirds of
-// the processor time and at a higher rate. (Network cards do the same with their interrupts:
-// ethtool(8), *rx-usecs*.)
-//
-// A message, however, must not wait. So a worker does this only when it has moved bulk, has nothing
-// left to do, and no exchange of small messages was under way lately; what is under way is delayed by
-// no more than a fraction of its own pace.
+// that leaves the kernel alone for a moment moves several times as much at once, for less processor
+// time and at a higher rate. (Network cards do the same with their interrupts: ethtool(8),
+// *rx-usecs*.) Two things must not suffer:
+//   - A message must not wait. So a worker sleeps only when it has moved bulk, has nothing left to do,
+//     and no exchange of small messages was under way lately.
+//   - A stream must not starve: one whose window is small stops until it is served again. So the
+//     sleep is in proportion to what was moved, and only what is faster than any small window allows
+//     gathers for long: below two gigabytes a second a worker sleeps for less than the time after
+//     which bytes would come anyway.
 
 import Reactor
 
 /// One worker's decision, turn by turn.
 struct Coalescing {
-  /// How long it sleeps when it does.
-  private let nanoseconds: UInt64
-  /// Bulk is what was moved last.
-  private var isBulk = false
+  /// How long it sleeps at most.
+  private let nanosecondsMax: UInt64
+  /// Bulk that was moved since the worker last had nothing to do; 0 after an exchange.
+  private var bulkBytes: UInt64 = 0
   private var quietUntil: Instant
 
-  /// How many times the sleep an exchange must have been silent. An answer that comes later than
-  /// that is delayed by less than this fraction.
+  /// How many times the longest sleep an exchange must have been silent. An answer that comes later
+  /// than that is delayed by less than this fraction.
   private static var silencesPerSleep: UInt64 { 5 }
+  /// Two gigabytes a second.
+  private static var bytesPerNanosecond: UInt64 { 2 }
+  /// Shorter than the kernel's own tolerance (timerslack, prctl(2)) it would not come out.
+  private static var nanosecondsMin: UInt64 { 50_000 }
 
-  /// Sleeps for `nanoseconds`, 0: never.
-  init(nanoseconds: UInt64, now: Instant) {
-    self.nanoseconds = nanoseconds
+  /// Sleeps for at most `nanosecondsMax`, 0: never.
+  init(nanosecondsMax: UInt64, now: Instant) {
+    self.nanosecondsMax = nanosecondsMax
     quietUntil = now
   }
 
   /// Bytes were moved in one direction.
   mutating func note(bytes: UInt64, isBulk: Bool, at now: Instant) {
     guard bytes > 0 else { return }
-    if isBulk { self.isBulk = true } else { noteExchange(at: now) }
+    guard isBulk else { return noteExchange(at: now) }
+    bulkBytes &+= bytes
   }
 
   /// Something happened for which somebody waits.
   mutating func noteExchange(at now: Instant) {
-    isBulk = false
-    quietUntil = now.advanced(by: Coalescing.silencesPerSleep * nanoseconds)
+    bulkBytes = 0
+    quietUntil = now.advanced(by: Coalescing.silencesPerSleep * nanosecondsMax)
   }
 
-  /// How long to sleep when there is nothing to do.
+  /// How long to sleep, 0: not at all, if there is nothing to do now.
   func sleepNanoseconds(at now: Instant) -> UInt64 {
-    isBulk && now >= quietUntil ? nanoseconds : 0
+    guard now >= quietUntil else { return 0 }
+    let nanoseconds = min(bulkBytes / Coalescing.bytesPerNanosecond, nanosecondsMax)
+    return nanoseconds < Coalescing.nanosecondsMin ? 0 : nanoseconds
+  }
+
+  /// There was nothing to do.
+  mutating func noteNothing() {
+    bulkBytes = 0
   }
 }

@@ -86,7 +86,10 @@ final class Worker<K: Kernel>: LoopCore {
     listening = topology.listeners.map { _ in ListenerState() }
     random = SplitMix64(seed: settings.seed)
     coalescing = Coalescing(
-      nanoseconds: settings.relay.coalesce?.wholeNanoseconds ?? 0, now: now)
+      // Whoever spins wants to know at once.
+      nanosecondsMax: settings.spinNanoseconds > 0
+        ? 0 : settings.relay.coalesce?.wholeNanoseconds ?? 0,
+      now: now)
     try poller.add(
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
   }
@@ -117,6 +120,10 @@ final class Worker<K: Kernel>: LoopCore {
 
   func coalescingNanoseconds() -> UInt64 {
     coalescing.sleepNanoseconds(at: now)
+  }
+
+  func noteWaited() {
+    coalescing.noteNothing()
   }
 
   func receive(_ readiness: Readiness, for token: Token) {

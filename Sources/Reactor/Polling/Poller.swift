@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One epoll instance, its event buffer, and the policy of waiting: block at once, spin first, or let
-// events gather first.
+// One epoll instance, its event buffer, and the policy of waiting: block at once, or spin first.
 //
 // What the kernel's man page leaves between the lines, and this program relies on:
 //   - An edge-triggered descriptor is reported when it is added, if it is ready then. So nothing has
@@ -53,16 +52,10 @@ public struct Poller<K: Kernel>: ~Copyable {
   /// Waits until there are events or `deadline` has come; with `deadline` not after `now` it only
   /// looks. Returns how many events came.
   ///
-  /// Before it blocks it looks once; when nothing is there it sleeps for `coalescing` nanoseconds
-  /// first, for being woken costs more than what one event brings (0: it blocks at once). A poller
-  /// that spins does not sleep: whoever spins wants to know at once.
-  ///
   /// Never inlined and named so that profiles can leave out the time in which nothing happens.
   @inlinable
   @inline(never)
-  public borrowing func waitForEvents(
-    until deadline: Instant, now: Instant, coalescing: UInt64 = 0
-  ) -> Int {
+  public borrowing func waitForEvents(until deadline: Instant, now: Instant) -> Int {
     guard deadline > now else {
       return kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
     }
@@ -73,10 +66,6 @@ public struct Poller<K: Kernel>: ~Copyable {
         let count = kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
         if count > 0 { return count }
       } while kernel.now() < spinEnd
-    } else if coalescing > 0 {
-      let count = kernel.wait(poll: poll, into: events, timeoutMilliseconds: 0)
-      if count > 0 { return count }
-      kernel.sleep(nanoseconds: min(coalescing, deadline.nanoseconds(since: now)))
     }
     guard deadline != .distantFuture else {
       return kernel.wait(poll: poll, into: events, timeoutMilliseconds: -1)

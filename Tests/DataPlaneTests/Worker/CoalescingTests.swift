@@ -11,29 +11,44 @@ import Testing
     Instant(nanoseconds: microseconds * 1000)
   }
 
-  @Test func onlyBulkMayGather() {
-    var coalescing = Coalescing(nanoseconds: 200_000, now: at(0))
+  private let megabyte: UInt64 = 1_000_000
+
+  @Test func theSleepIsInProportionToWhatWasMoved() {
+    var coalescing = Coalescing(nanosecondsMax: 400_000, now: at(0))
     #expect(coalescing.sleepNanoseconds(at: at(0)) == 0)
-    coalescing.note(bytes: 1 << 20, isBulk: true, at: at(1))
-    #expect(coalescing.sleepNanoseconds(at: at(1)) == 200_000)
-    // What moves nothing says nothing.
-    coalescing.note(bytes: 0, isBulk: false, at: at(2))
-    #expect(coalescing.sleepNanoseconds(at: at(2)) == 200_000)
+    // Two gigabytes a second.
+    coalescing.note(bytes: 300_000, isBulk: true, at: at(1))
+    #expect(coalescing.sleepNanoseconds(at: at(1)) == 150_000)
+    coalescing.note(bytes: 300_000, isBulk: true, at: at(2))
+    #expect(coalescing.sleepNanoseconds(at: at(2)) == 300_000)
+    coalescing.note(bytes: megabyte, isBulk: true, at: at(3))
+    #expect(coalescing.sleepNanoseconds(at: at(3)) == 400_000)
+    coalescing.noteNothing()
+    #expect(coalescing.sleepNanoseconds(at: at(4)) == 0)
+  }
+
+  @Test func aSmallWindowIsNotMadeToWait() {
+    var coalescing = Coalescing(nanosecondsMax: 1_000_000, now: at(0))
+    coalescing.note(bytes: 64 << 10, isBulk: true, at: at(1))
+    #expect(coalescing.sleepNanoseconds(at: at(1)) == 0)
   }
 
   @Test func anExchangeUnderWayIsNotDelayed() {
-    var coalescing = Coalescing(nanoseconds: 200_000, now: at(0))
-    coalescing.note(bytes: 1 << 20, isBulk: true, at: at(0))
+    var coalescing = Coalescing(nanosecondsMax: 200_000, now: at(0))
+    coalescing.note(bytes: megabyte, isBulk: true, at: at(0))
     coalescing.note(bytes: 64, isBulk: false, at: at(10))
     #expect(coalescing.sleepNanoseconds(at: at(10)) == 0)
-    coalescing.note(bytes: 1 << 20, isBulk: true, at: at(900))
+    coalescing.note(bytes: megabyte, isBulk: true, at: at(900))
     #expect(coalescing.sleepNanoseconds(at: at(900)) == 0)
+    #expect(coalescing.sleepNanoseconds(at: at(1010)) == 200_000)
+    // What moves nothing says nothing.
+    coalescing.note(bytes: 0, isBulk: false, at: at(1010))
     #expect(coalescing.sleepNanoseconds(at: at(1010)) == 200_000)
   }
 
   @Test func switchedOffItNeverSleeps() {
-    var coalescing = Coalescing(nanoseconds: 0, now: at(0))
-    coalescing.note(bytes: 1 << 20, isBulk: true, at: at(5000))
+    var coalescing = Coalescing(nanosecondsMax: 0, now: at(0))
+    coalescing.note(bytes: megabyte, isBulk: true, at: at(5000))
     #expect(coalescing.sleepNanoseconds(at: at(5000)) == 0)
   }
 
@@ -42,7 +57,9 @@ import Testing
     var plan = RigPlan()
     plan.pipesMax = 4
     plan.relay.coalesce = .microseconds(200)
-    let rig = try Rig(plan)
+    let kernel = FakeKernel()
+    kernel.socketBytes = 1 << 20
+    let rig = try Rig(plan, kernel: kernel)
     let server = rig.kernel.serve(9000, .accepts)
     let bulk = rig.connectClient()
     let other = rig.connectClient()
