@@ -176,7 +176,8 @@ extension Codec<RelayDraft> {
           ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),
           standard: relayStandard.coalesce,
           "For how long, at most, a worker that moves bulk, and nothing else, lets bytes gather before "
-            + "it looks again: fewer wake-ups, for a delay that bulk does not feel. Not with `spin`."),
+            + "it looks again: fewer wake-ups, for a delay that bulk does not feel. Not with `spin`."
+        ),
         field(
           "accepts", \.acceptsPerTurn, .integer(1...4096), standard: relayStandard.acceptsPerTurn,
           "How many connections a listener accepts before others have their turn."),
