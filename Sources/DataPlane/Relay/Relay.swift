@@ -21,6 +21,8 @@ import Reactor
 enum PumpEnd: Equatable {
   /// Nothing can be done until an event comes.
   case waiting
+  /// The source has ended and everything has been delivered: the destination is to be told.
+  case finished
   /// There is more to do, but it is the turn of others.
   case budgetSpent
   /// The source, which has failed, has given everything that was left in it, and it was delivered.
@@ -61,8 +63,8 @@ struct Relay<K: Kernel>: ~Copyable {
     buffer.deallocate()
   }
 
-  /// Moves what can be moved from `source` to `destination`, and passes on the end of the stream
-  /// once everything before it has been delivered.
+  /// Moves what can be moved from `source` to `destination`. Says when the stream has ended and
+  /// everything before its end has been delivered.
   mutating func pump(
     _ direction: inout Direction, from source: inout Side, to destination: inout Side
   ) -> PumpEnd {
@@ -76,9 +78,8 @@ struct Relay<K: Kernel>: ~Copyable {
       assert(direction.pipe == nil)
       if direction.stage == .ended {
         if source.flags.contains(.failed) { return .exhausted }
-        kernel.shutdownWrite(destination.socket.rawValue)
         direction.stage = .finished
-        return .waiting
+        return .finished
       }
       guard source.flags.contains(.readable), destination.flags.contains(.writable) else {
         return .waiting

@@ -112,6 +112,9 @@ extension Worker {
       switch end {
       case .waiting:
         return true
+      case .finished:
+        passEndOn(session, way)
+        return true
       case .budgetSpent:
         enqueue(index, session)
         return true
@@ -125,6 +128,18 @@ extension Worker {
         // The failed side may have sent something that can still be delivered.
         return way == .upload ? true : pump(index, session, .upload)
       }
+    }
+  }
+
+  /// Tells a way's destination that its stream has ended. If the other way has ended, too, closing
+  /// will do that.
+  private func passEndOn(_ session: UnsafeMutablePointer<Session>, _ way: Way) {
+    switch way {
+    case .upload where session.pointee.download.stage != .finished:
+      kernel.shutdownWrite(session.pointee.upstream.socket.rawValue)
+    case .download where session.pointee.upload.stage != .finished:
+      kernel.shutdownWrite(session.pointee.downstream.socket.rawValue)
+    case .upload, .download: break
     }
   }
 
