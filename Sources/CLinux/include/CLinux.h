@@ -41,6 +41,8 @@ int clinux_accept(int fd, struct sockaddr *address, uint32_t *length);
 int clinux_pipe(int ends[2]);
 int clinux_pipe_set_bytes(int fd, int bytes);
 int clinux_pipe_bytes(int fd);
+long clinux_receive(int fd, void *bytes, size_t count);
+long clinux_send(int fd, const void *bytes, size_t count);
 long clinux_splice(int from, int to, size_t bytes);
 int clinux_receive_queue_bytes(int fd);
 int clinux_send_queue_bytes(int fd);

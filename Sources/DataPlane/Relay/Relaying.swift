@@ -28,9 +28,10 @@ extension Worker {
       receiveConnecting(readiness, token, session)
     case .relaying:
       let way: Way = token.kind == .downstream ? .upload : .download
-      let wasHalfClosed = session.pointee.isHalfClosed
+      let hasEnded = !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error])
+      let wasHalfClosed = hasEnded && session.pointee.isHalfClosed
       note(readiness, way, session)
-      if session.pointee.isHalfClosed, !wasHalfClosed { startHalfClose(token.index, session) }
+      if hasEnded, !wasHalfClosed { startHalfClose(token.index, session) }
       if readiness.contains(.error), let errno = takeError(way, session) {
         guard sideFailed(token.index, session, way, errno) else { return }
       }

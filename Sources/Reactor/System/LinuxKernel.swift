@@ -165,28 +165,17 @@ public struct LinuxKernel: Kernel, Sendable {
     _ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer
   ) -> Transfer {
     assert(!buffer.isEmpty)
-    return transfer("recv") { recv(descriptor, buffer.baseAddress, buffer.count, 0) }
+    return transfer("recv") { clinux_receive(descriptor, buffer.baseAddress, buffer.count) }
   }
 
   public func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
     assert(!bytes.isEmpty)
-    let flags = CInt(MSG_NOSIGNAL)
-    return transfer("send") { Glibc.send(descriptor, bytes.baseAddress, bytes.count, flags) }
+    return transfer("send") { clinux_send(descriptor, bytes.baseAddress, bytes.count) }
   }
 
   public func splice(from source: CInt, to destination: CInt, bytesMax: Int) -> Transfer {
     assert(bytesMax > 0)
-    while true {
-      let result = clinux_splice(source, destination, bytesMax)
-      if result > 0 { return .moved(result) }
-      if result == 0 { return .endOfStream }
-      switch CInt(truncatingIfNeeded: -result) {
-      case EINTR: continue
-      case EAGAIN: return .wouldBlock
-      case EBADF, EFAULT: trap("splice", CInt(truncatingIfNeeded: -result))
-      case let code: return .failed(Errno(rawValue: code))
-      }
-    }
+    return transfer("splice") { clinux_splice(source, destination, bytesMax) }
   }
 
   public func makePipe(bytes: Int) throws(Errno) -> Pipe {
@@ -206,10 +195,10 @@ public struct LinuxKernel: Kernel, Sendable {
       let result = call()
       if result > 0 { return .moved(result) }
       if result == 0 { return .endOfStream }
-      switch errno {
+      switch CInt(truncatingIfNeeded: -result) {
       case EINTR: continue
       case EAGAIN: return .wouldBlock
-      case EBADF, EFAULT: trap(name, errno)
+      case EBADF, EFAULT: trap(name, CInt(truncatingIfNeeded: -result))
       case let code: return .failed(Errno(rawValue: code))
       }
     }
