@@ -13,6 +13,7 @@ let package = Package(
   name: "sluice",
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
+    .library(name: "EventLoop", targets: ["EventLoop"]),
     .library(name: "Reactor", targets: ["Reactor"]),
   ],
   dependencies: [
@@ -25,6 +26,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
+    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
     .target(name: "Balancing"),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
@@ -38,6 +40,17 @@ let package = Package(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
+    .executableTarget(
+      name: "example-hello", dependencies: ["EventLoop"], path: "Examples/Hello"),
+    .executableTarget(
+      name: "example-gather", dependencies: ["EventLoop"], path: "Examples/Gather"),
+    .executableTarget(
+      name: "example-many-tasks", dependencies: ["EventLoop"], path: "Examples/ManyTasks"),
+    .executableTarget(
+      name: "example-offload", dependencies: ["EventLoop"], path: "Examples/Offload"),
+    .executableTarget(
+      name: "example-slow-callback", dependencies: ["EventLoop"], path: "Examples/SlowCallback"),
+
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
     .testTarget(
@@ -45,9 +58,14 @@ let package = Package(
       dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
-    // Starts the built program, so it must be built.
+    // Starts the built programs, so they must be built.
     .testTarget(
-      name: "ScenarioTests", dependencies: ["sluice", "Reactor", "Addressing", "CLinux"]),
+      name: "ScenarioTests",
+      dependencies: [
+        "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
+        "example-many-tasks", "example-offload", "example-slow-callback",
+      ]),
+    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),

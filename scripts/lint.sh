@@ -33,7 +33,7 @@ mapfile -t shell_scripts < <(git grep --files-with-matches --extended-regexp '^#
 mapfile -t python_files < <(git ls-files '*.py')
 
 check "swift format" swift format lint --strict --recursive --parallel \
-  Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+  Package.swift Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources
 check "shellcheck" shellcheck "${shell_scripts[@]}"
 check "yamllint" yamllint --strict --config-file .yamllint config.yaml deploy
 check "python syntax" python3 -m py_compile "${python_files[@]}"

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a loop does in a turn: take events, let timers fire, take what other threads have left, run jobs.
+// Waits are known by a slot and a generation that is never used twice, so that a wake that comes too
+// late, from another thread or from the same turn, finds nobody.
+
+import CLinux
+import Glibc
+import Reactor
+import Synchronization
+
+/// Why a parked task runs again. A value, for continuations and cancellation handlers erase typed errors.
+enum Wake: Sendable {
+  case ready, deadlinePassed, cancelled
+}
+
+/// Which wait: a slot, and how often it had been used before.
+struct WaitID: Hashable, Sendable {
+  let slot: UInt32
+  let generation: UInt32
+}
+
+/// What other threads leave for a loop.
+enum LoopMessage: @unchecked Sendable {
+  // SAFETY: a job may be run by any thread, once; it is made for that.
+  case job(UnownedJob)
+  case cancel(WaitID)
+  case wake(WaitID)
+  case call(name: String, @Sendable () -> Void)
+  case stop
+}
+
+/// The part of a loop that only its own thread touches, but for the inbox and the registry.
+final class LoopEngine: LoopCore, @unchecked Sendable {
+  // SAFETY: `post`, `isOnThread` and the registry are for any thread and synchronise themselves; all
+  // else is used by the thread that runs the loop alone, which `Loop.checkIsolated` makes sure of.
+  private struct Wait {
+    enum Waiter {
+      case nobody
+      case task(UnsafeContinuation<Wake, Never>)
+      case call(@Sendable () -> Void)
+    }
+
+    var generation: UInt32 = 0
+    var isReserved = false
+    var waiter = Waiter.nobody
+    var what = ""
+    var name = ""
+  }
+
+  let kernel = LinuxKernel()
+  let options: LoopOptions
+  let poller: Poller<LinuxKernel>
+  var now: Instant
+  let registry = TaskRegistry()
+  private let inbox: Inbox<LoopMessage>
+  private let bell: EventBell
+
+  /// Pieces of tasks that can run.
+  var ready: [UnownedJob] = []
+  private var running: [UnownedJob] = []
+  private var runningOffset = 0
+  private var messages: [LoopMessage] = []
+  private var waits: [Wait] = []
+  private var freeSlots: [UInt32] = []
+  private var timers: TimerWheel
+  /// Whose step this is, as far as is known: the task that parked or ended last, the callback that runs.
+  var lastName = ""
+  var isStopping = false
+  private(set) var lag = LagHistogram()
+  private let slowNanoseconds: UInt64
+  /// The pthread that runs the loop, 0 while none does.
+  private let thread = Atomic<UInt>(0)
+
+  init(_ options: LoopOptions) throws(Errno) {
+    precondition(options.jobsPerTurn > 0)
+    precondition(options.waitsMax > 0)
+    self.options = options
+    now = kernel.now()
+    slowNanoseconds = options.slowThreshold.wholeNanoseconds
+    poller = try Poller(
+      kernel: kernel, eventsMax: 256, spinNanoseconds: options.spin.wholeNanoseconds)
+    let bell = try EventBell(kernel)
+    self.bell = bell
+    inbox = Inbox(messagesMax: .max) { bell.ring() }
+    timers = try TimerWheel(capacity: options.waitsMax, now: now)
+    try poller.add(
+      bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+  }
+
+  // MARK: The thread
+
+  /// Whether the calling thread is the one that runs the loop. Any thread.
+  var isOnThread: Bool { thread.load(ordering: .relaxed) == pthread_self() }
+
+  func begin() {
+    let (isFirst, _) = thread.compareExchange(
+      expected: 0, desired: pthread_self(), ordering: .acquiringAndReleasing)
+    precondition(isFirst, "the loop \(options.name) runs already")
+    isStopping = false
+    registry.reopen()
+  }
+
+  func end() {
+    thread.store(0, ordering: .releasing)
+  }
+
+  /// Any thread.
+  func post(_ message: LoopMessage) {
+    let isTaken = inbox.post(message)
+    assert(isTaken, "the inbox has no bound and is never closed")
+  }
+
+  // MARK: The turn
+
+  func runUntilStopped() {
+    while !isStopping { turn() }
+    registry.cancelAll()
+    while registry.hasTasks { turn() }
+    // What was called before the end is called.
+    while hasWork { finishTurn() }
+  }
+
+  private var hasWork: Bool { !ready.isEmpty || runningOffset < running.count }
+
+  func nextDeadline() -> Instant {
+    hasWork ? now : timers.nextDeadline() ?? .distantFuture
+  }
+
+  func prepareToSleep() -> Bool {
+    inbox.prepareToSleep()
+  }
+
+  func receive(_ readiness: Readiness, for token: Token) {
+    assert(token.kind == .bell)
+    bell.silence()
+  }
+
+  func finishTurn() {
+    let began = now
+    var since = began
+    while let slot = timers.popDue(at: now) {
+      let id = WaitID(slot: UInt32(slot), generation: waits[slot].generation)
+      let name = waits[slot].name
+      if case .call(let body) = waits[slot].waiter {
+        release(id)
+        body()
+        since = noteStep(name, since: since)
+      } else {
+        wake(id, .deadlinePassed)
+      }
+    }
+    inbox.drain(into: &messages)
+    for message in messages {
+      switch message {
+      case .job(let job): ready.append(job)
+      case .cancel(let id): wake(id, .cancelled)
+      case .wake(let id): wake(id, .ready)
+      case .call(let name, let body):
+        body()
+        since = noteStep(name, since: since)
+      case .stop: isStopping = true
+      }
+    }
+    messages.removeAll(keepingCapacity: true)
+    since = runJobs(since: since)
+    lag.record(since.nanoseconds(since: began))
+  }
+
+  private func runJobs(since: Instant) -> Instant {
+    var since = since
+    var left = options.jobsPerTurn
+    while left > 0 {
+      if runningOffset == running.count {
+        running.removeAll(keepingCapacity: true)
+        runningOffset = 0
+        // What becomes ready from here on waits for the next turn.
+        guard left == options.jobsPerTurn, !ready.isEmpty else { break }
+        swap(&running, &ready)
+      }
+      let job = running[runningOffset]
+      runningOffset += 1
+      left -= 1
+      job.runSynchronously(on: executor)
+      since = noteStep(nil, since: since)
+    }
+    return since
+  }
+
+  private var executor: UnownedTaskExecutor {
+    guard let loop = Loop.current else { preconditionFailure("a turn without a loop") }
+    return loop.asUnownedTaskExecutor()
+  }
+
+  /// One callback or job has run; `nil`: the task that has told its name meanwhile.
+  private func noteStep(_ name: String?, since: Instant) -> Instant {
+    let after = kernel.now()
+    let nanoseconds = after.nanoseconds(since: since)
+    if nanoseconds >= slowNanoseconds {
+      options.onSlow(
+        SlowStep(
+          loop: options.name, name: name ?? lastName, duration: .nanoseconds(nanoseconds)))
+    }
+    return after
+  }
+
+  // MARK: Waits
+
+  /// A place for a wait; `nil` when there are too many.
+  func reserve(_ what: String, name: String) -> WaitID? {
+    let slot: UInt32
+    if let free = freeSlots.popLast() {
+      slot = free
+    } else {
+      guard waits.count < options.waitsMax else { return nil }
+      slot = UInt32(waits.count)
+      waits.append(Wait())
+    }
+    waits[Int(slot)].isReserved = true
+    waits[Int(slot)].what = what
+    waits[Int(slot)].name = name
+    return WaitID(slot: slot, generation: waits[Int(slot)].generation)
+  }
+
+  func park(_ id: WaitID, _ continuation: UnsafeContinuation<Wake, Never>, until deadline: Instant)
+  {
+    waits[Int(id.slot)].waiter = .task(continuation)
+    if deadline != .distantFuture { timers.schedule(Int(id.slot), at: deadline) }
+  }
+
+  func schedule(_ id: WaitID, at deadline: Instant, _ body: @escaping @Sendable () -> Void) {
+    waits[Int(id.slot)].waiter = .call(body)
+    timers.schedule(Int(id.slot), at: deadline)
+  }
+
+  /// Lets the task of a wait run again; nothing if that wait is over.
+  func wake(_ id: WaitID, _ why: Wake) {
+    guard isCurrent(id), case .task(let continuation) = waits[Int(id.slot)].waiter else { return }
+    release(id)
+    continuation.resume(returning: why)
+  }
+
+  /// Forgets a call; nothing if it was made.
+  func discard(_ id: WaitID) {
+    guard isCurrent(id), case .call = waits[Int(id.slot)].waiter else { return }
+    release(id)
+  }
+
+  private func isCurrent(_ id: WaitID) -> Bool {
+    Int(id.slot) < waits.count && waits[Int(id.slot)].generation == id.generation
+  }
+
+  private func release(_ id: WaitID) {
+    let slot = Int(id.slot)
+    timers.cancel(slot)
+    waits[slot].waiter = .nobody
+    waits[slot].isReserved = false
+    waits[slot].name = ""
+    waits[slot].generation &+= 1
+    freeSlots.append(id.slot)
+  }
+
+  // MARK: Diagnostics
+
+  /// What tasks wait for, and which calls are to come.
+  var waiting: [LoopListing.Wait] {
+    waits.indices.filter { waits[$0].isReserved }.map {
+      LoopListing.Wait(
+        name: waits[$0].name, what: waits[$0].what, deadline: timers.deadline(of: $0))
+    }
+  }
+}
+
+/// The eventfd that ends a loop's wait; open as long as anybody can ring it.
+final class EventBell: Sendable {
+  private let kernel: LinuxKernel
+  let descriptor: CInt
+
+  init(_ kernel: LinuxKernel) throws(Errno) {
+    self.kernel = kernel
+    descriptor = try kernel.makeBell()
+  }
+
+  deinit { kernel.close(descriptor) }
+
+  func ring() { kernel.ring(descriptor) }
+
+  func silence() { kernel.silence(descriptor) }
+}
