@@ -12,7 +12,8 @@ struct RunCommand: ParsableCommand {
     discussion: """
       Stays in the foreground. Access records go to standard output, everything else to standard \
       error, unless the file says otherwise. SIGTERM or SIGINT drains: no new sessions, and those \
-      that are open may finish for as long as `shutdown: drain` says. A second signal ends at once.
+      that are open may finish for as long as `shutdown: drain` says. A second signal ends at once. \
+      SIGUSR1 opens the access log's file again, for whoever has renamed it.
       """)
 
   @OptionGroup var file: ConfigurationOption

@@ -125,11 +125,14 @@ public final class Proxy {
       metadata: ["count": "\(names.count)", "timeout": "\(resolveTimeout.configurationText)"])
     let interruption = Interruption(descriptor: signals) {
       while let signal = SignalSource.next(from: signals) {
-        guard signal == .hangUp else {
+        switch signal {
+        case .terminate, .interrupt:
           logger.info("ended", metadata: ["signal": "\(signal)"])
           return true
+        case .hangUp: logger.warning("\(reloadRefusal)")
+        // The access log is opened later, and then by its path of that time.
+        case .user1: break
         }
-        logger.warning("\(reloadRefusal)")
       }
       return false
     }
@@ -241,6 +244,12 @@ public final class Proxy {
     switch (signal, stage) {
     case (.hangUp, _):
       logger.warning("\(Proxy.reloadRefusal)")
+    case (.user1, _):
+      if let accessLog {
+        accessLog.reopen()
+      } else {
+        logger.debug("SIGUSR1: there is no access log")
+      }
     case (_, .serving):
       let delay = plan.shutdown.delay
       logger.info(
