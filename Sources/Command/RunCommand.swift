@@ -24,9 +24,12 @@ struct RunCommand: ParsableCommand {
     do {
       // Before the first thread, which would otherwise be killed by the signals.
       let signals = try ProxySignals()
+      let manager = ServiceManager.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }
-      guard let proxy = try Proxy(plan, log: log, signals: signals) else { return }
+      guard let proxy = try Proxy(plan, log: log, signals: signals, manager: manager) else {
+        return
+      }
       try proxy.run()
     } catch {
       for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }
