@@ -24,7 +24,7 @@ struct RunCommand: ParsableCommand {
     do {
       // Before the first thread, which would otherwise be killed by the signals.
       let signals = try ProxySignals()
-      let manager = ServiceManager.take()
+      let manager = ServiceNotifier.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }
       guard let proxy = try Proxy(plan, log: log, signals: signals, manager: manager) else {

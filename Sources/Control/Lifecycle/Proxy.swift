@@ -45,7 +45,7 @@ public final class Proxy {
   private let reports: Inbox<(worker: Int, report: WorkerReport)>
   private let bell: Descriptor
   private let kernel = LinuxKernel()
-  private let manager: ServiceManager?
+  private let manager: ServiceNotifier?
 
   private var heartbeat: Heartbeat?
   private var stage = Stage.serving
@@ -59,7 +59,7 @@ public final class Proxy {
   /// the threads that start here. `manager` is told what becomes of the proxy.
   public init?(
     _ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals,
-    manager: sending ServiceManager? = nil
+    manager: sending ServiceNotifier? = nil
   ) throws {
     self.plan = plan
     self.manager = manager

@@ -10,9 +10,9 @@ import Testing
 @testable import Control
 
 @Suite("Service manager")
-struct ServiceManagerTests {
-  private func manager(_ variables: [String: String]) -> ServiceManager? {
-    ServiceManager(processID: 42) { variables[$0] }
+struct ServiceNotifierTests {
+  private func manager(_ variables: [String: String]) -> ServiceNotifier? {
+    ServiceNotifier(processID: 42) { variables[$0] }
   }
 
   @Test("Without a socket nobody is notified", arguments: [nil, ""])

@@ -11,7 +11,7 @@ import Logging
 import Reactor
 
 /// The way to the service manager that has started this process. One thread may use it at a time.
-public final class ServiceManager {
+public final class ServiceNotifier {
   private static let retryNanoseconds: UInt64 = 100_000_000
   /// More often than this would be work, not a sign of life.
   private static let watchdogMicrosecondsMin: UInt64 = 2000
@@ -39,7 +39,7 @@ public final class ServiceManager {
     let time = isOurs ? environment("WATCHDOG_USEC").flatMap { UInt64($0) } : nil
     watchdogNanoseconds = time.flatMap { time in
       guard time > 0 else { return nil }
-      let (half, overflow) = max(time, ServiceManager.watchdogMicrosecondsMin)
+      let (half, overflow) = max(time, ServiceNotifier.watchdogMicrosecondsMin)
         .multipliedReportingOverflow(by: 500)
       return overflow ? nil : half
     }
@@ -51,8 +51,8 @@ public final class ServiceManager {
 
   /// That of this process. Takes the variables out of the environment, so that nobody else acts upon
   /// them: call it before the first thread starts.
-  public static func take() -> ServiceManager? {
-    let manager = ServiceManager(processID: getpid()) { name in
+  public static func take() -> ServiceNotifier? {
+    let manager = ServiceNotifier(processID: getpid()) { name in
       getenv(name).map { String(cString: $0) }
     }
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { unsetenv(name) }
@@ -81,7 +81,7 @@ public final class ServiceManager {
     retryAt = .distantFuture
     while let message = unsent.first {
       guard send(message, logger) else {
-        retryAt = now.advanced(by: ServiceManager.retryNanoseconds)
+        retryAt = now.advanced(by: ServiceNotifier.retryNanoseconds)
         return
       }
       unsent.removeFirst()
