@@ -69,6 +69,10 @@ acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chao
 check-schema: ## The JSON Schema and the decoder agree on generated documents
 	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-schema.sh
 
+.PHONY: check-unit
+check-unit: ## deploy/sluice.service: systemd has no complaint, and its exposure is low
+	scripts/check-unit.sh
+
 .PHONY: bench
 bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails where a mark is missed (QUICK=1)
 	@scripts/install.sh bench

@@ -18,8 +18,9 @@ packages_for() {
     binary) echo binutils ;;
     run) echo netcat-openbsd ;;
     schema) echo python3 python3-jsonschema ;;
+    unit) echo systemd ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance binary run schema)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance binary run schema unit)" >&2
       return 64
       ;;
   esac
@@ -55,7 +56,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop bench acceptance binary run schema)" >&2
+  echo "  (build lint interop bench acceptance binary run schema unit)" >&2
   exit 64
 fi
 

@@ -12,7 +12,8 @@ struct RunCommand: ParsableCommand {
     discussion: """
       Stays in the foreground. Access records go to standard output, everything else to standard \
       error, unless the file says otherwise. SIGTERM or SIGINT drains: no new sessions, and those \
-      that are open may finish for as long as `shutdown: drain` says. A second signal ends at once.
+      that are open may finish for as long as `shutdown: drain` says. A second signal ends at once. \
+      SIGUSR1 opens the access log's file again, for whoever has renamed it.
       """)
 
   @OptionGroup var file: ConfigurationOption
@@ -23,9 +24,12 @@ struct RunCommand: ParsableCommand {
     do {
       // Before the first thread, which would otherwise be killed by the signals.
       let signals = try ProxySignals()
+      let manager = ServiceNotifier.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }
-      guard let proxy = try Proxy(plan, log: log, signals: signals) else { return }
+      guard let proxy = try Proxy(plan, log: log, signals: signals, manager: manager) else {
+        return
+      }
       try proxy.run()
     } catch {
       for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }

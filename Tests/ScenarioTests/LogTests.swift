@@ -128,6 +128,56 @@ struct LogTests {
   }
 }
 
+@Suite("log rotation")
+struct LogRotationTests {
+  @Test("Renaming the access log and SIGUSR1 loses and tears no line while sessions come and go")
+  func rotates() throws {
+    let folder = try Folder()
+    let proxy = try proxy(log: "{access: \(folder.path("log"))}")
+    let address = try proxy.address()
+    for number in 0..<20 {
+      for _ in 0..<5 { #expect(try Connection(address).ask("hello") == "hello") }
+      #expect(rename(folder.path("log"), folder.path("log.\(number)")) == 0)
+      proxy.program.send(SIGUSR1)
+      #expect(try Connection(address).ask("hello") == "hello")
+      #expect(eventually { folder.exists("log") })
+    }
+    #expect(proxy.event("access log reopened")?["path"] == folder.path("log"))
+    #expect(try proxy.end() == .code(0))
+    let texts = ["log"] + (0..<20).map { "log.\($0)" }
+    #expect(texts.allSatisfy { folder.text($0).isEmpty || folder.text($0).hasSuffix("\n") })
+    let records = texts.flatMap { logLines(folder.text($0)) }
+    #expect(records.count == 120)
+    #expect(records.allSatisfy { $0.message == "end" && $0["phase"] != nil && $0["up"] == "5" })
+  }
+
+  @Test("When there can be no new file, records go on into the old one, and that is told")
+  func refused() throws {
+    let folder = try Folder()
+    let proxy = try proxy(log: "{access: \(folder.path("log"))}")
+    #expect(rename(folder.path("log"), folder.path("old")) == 0)
+    #expect(mkdir(folder.path("log"), 0o700) == 0)
+    proxy.program.send(SIGUSR1)
+    let event = proxy.event("the access log cannot be reopened")
+    #expect(event?.level == "warning")
+    #expect(event?["path"] == folder.path("log"))
+    #expect(event?["cause"] == "Is a directory")
+    #expect(try Connection(proxy.address()).ask("hello") == "hello")
+    #expect(try proxy.end() == .code(0))
+    #expect(logLines(folder.text("old")).count == 1)
+  }
+
+  @Test("What is no file is left alone", arguments: ["stdout", "stderr", "off"])
+  func noFile(access: String) throws {
+    let proxy = try proxy(log: "{access: \(access), level: debug}")
+    proxy.program.send(SIGUSR1)
+    #expect(proxy.event("SIGUSR1")?.level == "debug")
+    #expect(try Connection(proxy.address()).ask("hello") == "hello")
+    #expect(try proxy.end() == .code(0))
+    #expect(proxy.program.outputText.contains(" access end ") == (access == "stdout"))
+  }
+}
+
 @Suite("log readers")
 struct LogReaderTests {
   @Test("When nobody reads standard output any more, sessions go on and the loss is told")

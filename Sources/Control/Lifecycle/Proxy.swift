@@ -45,7 +45,9 @@ public final class Proxy {
   private let reports: Inbox<(worker: Int, report: WorkerReport)>
   private let bell: Descriptor
   private let kernel = LinuxKernel()
+  private let manager: ServiceNotifier?
 
+  private var heartbeat: Heartbeat?
   private var stage = Stage.serving
   private var workersAccepting: Int
 
@@ -54,9 +56,13 @@ public final class Proxy {
   /// stands in the way.
   ///
   /// Must be called before the process has any thread but those of `log`: signals are blocked for
-  /// the threads that start here.
-  public init?(_ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals) throws {
+  /// the threads that start here. `manager` is told what becomes of the proxy.
+  public init?(
+    _ plan: ProxyPlan, log: EventLog, signals: consuming ProxySignals,
+    manager: sending ServiceNotifier? = nil
+  ) throws {
     self.plan = plan
+    self.manager = manager
     logger = log.logger("sluice")
     self.signals = signals.take()
     let processors = AvailableProcessors.current()
@@ -125,11 +131,14 @@ public final class Proxy {
       metadata: ["count": "\(names.count)", "timeout": "\(resolveTimeout.configurationText)"])
     let interruption = Interruption(descriptor: signals) {
       while let signal = SignalSource.next(from: signals) {
-        guard signal == .hangUp else {
+        switch signal {
+        case .terminate, .interrupt:
           logger.info("ended", metadata: ["signal": "\(signal)"])
           return true
+        case .hangUp: logger.warning("\(reloadRefusal)")
+        // The access log is opened later, and then by its path of that time.
+        case .user1: break
         }
-        logger.warning("\(reloadRefusal)")
       }
       return false
     }
@@ -184,10 +193,12 @@ public final class Proxy {
   public func run() throws(StartFailure) {
     try startThreads()
     logger.info("ready", metadata: ["workers": "\(workers.count)", "pid": "\(getpid())"])
+    tellReady()
     while true {
       wait()
       while let signal = signals.next() { receive(signal) }
       readReports()
+      lookAfterManager()
       if advance() { break }
     }
     for worker in workers { worker.join() }
@@ -221,11 +232,13 @@ public final class Proxy {
   // MARK: The control loop
 
   private func wait() {
-    let deadline: Instant =
+    var deadline: Instant =
       switch stage {
       case .delaying(let until), .draining(let until): until
       case .serving, .closing, .ending: .distantFuture
       }
+    if let manager { deadline = min(deadline, manager.retryAt) }
+    if let heartbeat { deadline = min(deadline, heartbeat.deadline) }
     guard reports.prepareToSleep() else { return }
     var items = [
       pollfd(fd: signals.rawValue, events: Int16(POLLIN), revents: 0),
@@ -241,6 +254,12 @@ public final class Proxy {
     switch (signal, stage) {
     case (.hangUp, _):
       logger.warning("\(Proxy.reloadRefusal)")
+    case (.user1, _):
+      if let accessLog {
+        accessLog.reopen()
+      } else {
+        logger.debug("SIGUSR1: there is no access log")
+      }
     case (_, .serving):
       let delay = plan.shutdown.delay
       logger.info(
@@ -250,6 +269,9 @@ public final class Proxy {
           "delay": "\(delay.configurationText)",
           "drain": "\(plan.shutdown.drain?.configurationText ?? "off")",
         ])
+      manager?.stopping(
+        "draining; \(topology.sessions.value) sessions were open", now: kernel.now(),
+        logger: logger)
       stage = .delaying(until: kernel.now().advanced(by: delay.wholeNanoseconds))
     case (_, .ending):
       break
@@ -270,6 +292,8 @@ public final class Proxy {
         workersAccepting -= 1
       case .finished:
         break  // One worker has no session left; `advance` looks at all of them.
+      case .alive:
+        if heartbeat?.note(answerOf: worker) == true { manager?.alive(logger: logger) }
       case .acceptPaused(let pause):
         logger.warning(
           "accepting pauses until sessions end",
@@ -279,6 +303,29 @@ public final class Proxy {
           "accepting goes on",
           metadata: ["worker": "\(worker)", "cause": "\(words(pause))"])
       }
+    }
+  }
+
+  private func tellReady() {
+    guard let manager else { return }
+    let now = kernel.now()
+    manager.ready(
+      "serving; \(listeners.all.count) listeners, \(workers.count) workers", now: now,
+      logger: logger)
+    if let nanoseconds = manager.watchdogNanoseconds {
+      heartbeat = Heartbeat(every: nanoseconds, workers: workers.count, now: now)
+    }
+  }
+
+  private func lookAfterManager() {
+    let now = kernel.now()
+    manager?.retry(now: now, logger: logger)
+    switch heartbeat?.advance(to: now) {
+    case .rest, nil: break
+    case .ask: tellAll(.answer)
+    case .miss(let silent):
+      let list = silent.map(String.init).joined(separator: ",")
+      logger.warning("workers do not answer", metadata: ["workers": "\(list)"])
     }
   }
 

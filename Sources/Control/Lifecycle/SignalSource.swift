@@ -11,6 +11,7 @@ enum ProxySignal: Int32, CaseIterable, CustomStringConvertible {
   case terminate = 15
   case interrupt = 2
   case hangUp = 1
+  case user1 = 10
 
   /// The name of signal(7).
   var description: String {
@@ -18,6 +19,7 @@ enum ProxySignal: Int32, CaseIterable, CustomStringConvertible {
     case .terminate: "SIGTERM"
     case .interrupt: "SIGINT"
     case .hangUp: "SIGHUP"
+    case .user1: "SIGUSR1"
     }
   }
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The access log: reads the workers' rings, turns records into lines, writes them in large pieces.
 // While records keep coming it looks every 25 ms by itself, so that busy workers never ring; only
-// the first record after a quiet time does.
+// the first record after a quiet time does. It also opens its file again when it is told to.
 
 import DataPlane
-import Glibc
 import Logging
 import Plan
 import Reactor
@@ -15,58 +14,35 @@ final class AccessLog: Sendable {
   /// One for each worker.
   let rings: [RecordRing]
   private let thread: LogThread
-  private let file: Descriptor?
-  private let descriptor: CInt
+  private let isReopenWanted = Flag()
+  // SAFETY: handed to the log's thread by `start`, and touched by nobody else from then on.
+  private nonisolated(unsafe) let output: AccessOutput
   private let logger: Logger
 
   /// An access log for `workers` workers, `nil` if the plan wants none.
   static func open(
     _ plan: LogPlan, workers: Int, logger: Logger
   ) throws(StartFailure) -> AccessLog? {
-    var descriptor = STDOUT_FILENO
-    var file: Descriptor?
-    switch plan.access {
-    case .off: return nil
-    case .standardOutput: break
-    case .standardError: descriptor = STDERR_FILENO
-    case .file(let path):
-      descriptor = try openFile(path)
-      file = Descriptor(owning: descriptor)
+    let output: AccessOutput?
+    do throws(AccessOutput.Refusal) {
+      output = try AccessOutput.open(plan.access)
+    } catch {
+      throw StartFailure("log: access: cannot open \(error.path): \(error.cause)")
     }
+    guard let output else { return nil }
     do throws(Errno) {
-      return try AccessLog(descriptor, file.take(), plan.queueMax, workers, logger)
+      return try AccessLog(output, plan.queueMax, workers, logger)
     } catch {
       throw StartFailure("log: access: no descriptor for its thread: \(error)")
     }
   }
 
-  /// Opens a file to append to, or a pipe that somebody reads: without O_NONBLOCK this would wait for
-  /// ever for the reader of a pipe that has none, deaf to signals.
-  private static func openFile(_ path: String) throws(StartFailure) -> CInt {
-    let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
-    let descriptor = Glibc.open(path, flags, 0o640)
-    guard descriptor != -1 else {
-      let code = errno
-      var status = stat()
-      let isPipe = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO
-      let reason =
-        code == ENXIO && isPipe
-        ? "nobody reads this pipe; start its reader first" : "\(Errno(rawValue: code))"
-      throw StartFailure("log: access: cannot open \(path): \(reason)")
-    }
-    // The log's thread may wait as long as it takes.
-    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
-    return descriptor
-  }
-
   private init(
-    _ descriptor: CInt, _ file: consuming Descriptor?, _ queueMax: Int, _ workers: Int,
-    _ logger: Logger
+    _ output: AccessOutput, _ queueMax: Int, _ workers: Int, _ logger: Logger
   ) throws(Errno) {
     let thread = try LogThread()
     self.thread = thread
-    self.descriptor = descriptor
-    self.file = file
+    self.output = output
     self.logger = logger
     rings = (0..<workers).map { _ in RecordRing(capacity: queueMax) { thread.ring() } }
   }
@@ -78,9 +54,16 @@ final class AccessLog: Sendable {
   ) throws(Errno) {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
-      rings, format: RecordFormat(format, topology: topology), to: descriptor, logger: logger,
-      complaintNanoseconds: complaintPause.wholeNanoseconds)
+      rings, format: RecordFormat(format, topology: topology), to: output, logger: logger,
+      complaintNanoseconds: complaintPause.wholeNanoseconds, isReopenWanted: isReopenWanted)
     try thread.start(name: "access-log") { isLast in writer.step(isLast) }
+  }
+
+  /// Has the file opened anew by its path, for whoever has renamed it. The log's thread does that, and
+  /// tells what came of it; this does not block. Any thread.
+  func reopen() {
+    isReopenWanted.isSet.store(true, ordering: .releasing)
+    thread.ring()
   }
 
   /// Writes what is left and ends. Blocks for a moment. Call once, after the last worker has ended.
@@ -91,13 +74,19 @@ final class AccessLog: Sendable {
   }
 }
 
+/// A wish that may be had again before it was fulfilled.
+private final class Flag: Sendable {
+  let isSet = Atomic<Bool>(false)
+}
+
 /// What the access log's thread does. Only that thread may use it.
 private final class RecordWriter {
   /// Lines are written when they fill this much, or when there are no more.
   private static let batchBytes = 64 << 10
 
   private let rings: [RecordRing]
-  private let output: LineWriter
+  private let output: AccessOutput
+  private let isReopenWanted: Flag
   private let logger: Logger
   private let complaintNanoseconds: UInt64
   private var format: RecordFormat
@@ -107,17 +96,20 @@ private final class RecordWriter {
   private var complainedAt: Instant?
 
   init(
-    _ rings: [RecordRing], format: RecordFormat, to descriptor: CInt, logger: Logger,
-    complaintNanoseconds: UInt64
+    _ rings: [RecordRing], format: RecordFormat, to output: AccessOutput, logger: Logger,
+    complaintNanoseconds: UInt64, isReopenWanted: Flag
   ) {
     self.rings = rings
     self.format = format
-    output = LineWriter(descriptor)
+    self.output = output
+    self.isReopenWanted = isReopenWanted
     self.logger = logger
     self.complaintNanoseconds = complaintNanoseconds
   }
 
   func step(_ isLast: Bool) -> LogThread.Rest {
+    // All lines that were made are written: here no line can be torn.
+    if isReopenWanted.isSet.exchange(false, ordering: .acquiring) { reopen() }
     let now = LinuxKernel().now()
     var hasRead = false
     for ring in rings {
@@ -139,10 +131,27 @@ private final class RecordWriter {
   private func write() {
     guard !lines.isEmpty else { return }
     // A full disk or a reader that is gone: these lines are lost, later ones may not be.
-    let (lost, error) = output.writeLines(lines.bytes)
+    let (lost, error) = output.writer.writeLines(lines.bytes)
     dropped += lost
     lastError = error ?? lastError
     lines.removeAll()
+  }
+
+  private func reopen() {
+    assert(lines.isEmpty)
+    switch output.reopen() {
+    case .reopened(let path):
+      logger.info("access log reopened", metadata: ["path": "\(path)"])
+    case .unchanged(let path):
+      logger.debug(
+        "SIGUSR1: the access log is still the same file", metadata: ["path": "\(path)"])
+    case .noFile:
+      logger.debug("SIGUSR1: the access log is no file that could be reopened")
+    case .refused(let path, let cause):
+      logger.warning(
+        "the access log cannot be reopened; the old file goes on",
+        metadata: ["path": "\(path)", "cause": "\(cause)"])
+    }
   }
 
   /// How long nothing is to be said yet.

@@ -12,7 +12,7 @@ final class LineWriter {
 
   private static let newline = UInt8(ascii: "\n")
 
-  private let descriptor: CInt
+  let descriptor: CInt
   private let write: Write
   /// Whether the last byte that was written is not the end of a line.
   private var isTorn = false

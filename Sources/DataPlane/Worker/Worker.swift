@@ -179,6 +179,8 @@ final class Worker<K: Kernel>: LoopCore {
       reportIfFinished()
     case .resetAll(let reason):
       resetAll(reason)
+    case .answer:
+      report(.alive)
     case .stop:
       isStopped = true
     }

@@ -13,6 +13,8 @@ public enum WorkerMessage: Sendable {
   case stopAccepting
   /// Reset every session, for this reason.
   case resetAll(SessionEnd.Reason)
+  /// Report `alive`.
+  case answer
   /// Reset every session that is left and end.
   case stop
 }
@@ -25,6 +27,8 @@ public enum WorkerReport: Sendable {
   /// which still accepted, has handed over since: the process is done when every worker has stopped
   /// accepting and `Topology.sessions` is at none.
   case finished
+  /// Its turns go on: it has come to `answer`.
+  case alive
   /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
   case acceptPaused(AcceptPause)
   /// Accepting goes on.

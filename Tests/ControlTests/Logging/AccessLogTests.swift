@@ -4,6 +4,7 @@
 import Foundation
 import Glibc
 import Plan
+import Reactor
 import Testing
 
 @testable import Control
@@ -101,6 +102,81 @@ struct AccessLogTests {
     log.rings[0].write(sampleRecord())
     log.stop()
     #expect(recorder.causes == ["its reader has stopped reading"])
+  }
+
+  @Test("A file that was renamed is opened again under its name, and no record is lost")
+  func reopens() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let log = try #require(try open("\(folder)/log"))
+    try log.start(.text, topology: sampleTopology())
+    for number in 0..<20 {
+      log.rings[0].write(sampleRecord())
+      #expect(rename("\(folder)/log", "\(folder)/log.\(number)") == 0)
+      log.reopen()
+      #expect(wait { access("\(folder)/log", F_OK) == 0 })
+    }
+    log.rings[0].write(sampleRecord())
+    log.stop()
+    let all = try FileManager.default.contentsOfDirectory(atPath: folder)
+      .map { text("\(folder)/\($0)") }
+    #expect(all.count == 21)
+    #expect(all.allSatisfy { $0.isEmpty || $0.hasSuffix("\n") })
+    #expect(all.joined().split(separator: "\n").count == 21)
+  }
+
+  @Test("When the new file cannot be opened, the old one goes on, and that is told")
+  func cannotReopen() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let recorder = EventRecorder()
+    let log = try #require(try open("\(folder)/log", recorder: recorder))
+    try log.start(.text, topology: sampleTopology())
+    #expect(rename("\(folder)/log", "\(folder)/old") == 0)
+    #expect(mkdir("\(folder)/log", 0o700) == 0)
+    log.reopen()
+    #expect(wait { recorder.causes == ["Is a directory"] })
+    log.rings[0].write(sampleRecord())
+    log.stop()
+    #expect(text("\(folder)/old").split(separator: "\n").count == 1)
+  }
+
+  @Test("What is no file is not opened again", arguments: ["/dev/null", "fifo"])
+  func reopensFilesOnly(path: String) throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let path = path == "fifo" ? "\(folder)/fifo" : path
+    #expect(path == "/dev/null" || mkfifo(path, 0o600) == 0)
+    let reader = Glibc.open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    let output = try #require(try AccessOutput.open(.file(path: path)))
+    // Without its reader, opening the pipe would fail.
+    close(reader)
+    #expect(output.reopen() == .noFile)
+  }
+
+  @Test("A file that was not renamed goes on, a line that a full disk has cut included")
+  func unchangedFile() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let path = "\(folder)/log"
+    let output = try #require(try AccessOutput.open(.file(path: path)))
+    let writer = output.writer
+    #expect(output.reopen() == .unchanged(path: path))
+    #expect(output.writer === writer)
+    #expect(rename(path, path + ".1") == 0)
+    #expect(output.reopen() == .reopened(path: path))
+    #expect(output.writer !== writer)
+  }
+
+  private func text(_ path: String) -> String {
+    (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+  }
+
+  /// Waits until `condition` holds, at most for half a minute.
+  private func wait(for condition: () -> Bool) -> Bool {
+    let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
+    while !condition(), LinuxKernel().now() < deadline { usleep(1000) }
+    return condition()
   }
 
   private func open(
