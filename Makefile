@@ -14,6 +14,15 @@ export SWIFT_DETERMINISTIC_HASHING := 1
 SANITIZED := SLUICE_SCHEDULES=$${SLUICE_SCHEDULES:-60} SLUICE_FUZZ_FILES=$${SLUICE_FUZZ_FILES:-200}
 RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
 
+# The container engine, and what the image is called. BUILD_IMAGE and RUNTIME_IMAGE replace the bases
+# that the Dockerfile names, say by a mirror's.
+ENGINE ?= docker
+IMAGE ?= sluice:latest
+IMAGEFLAGS = --build-arg VERSION="$$(sed -n 's/^public let productVersion = "\(.*\)"/\1/p' \
+    Sources/Command/SluiceCommand.swift)" \
+  --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)" \
+  $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)="$($(base))"))
+
 .PHONY: help
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,13 +57,20 @@ test-address: ## Run the tests under the address sanitizer
 	$(SANITIZED) swift test $(SWIFTFLAGS) --disable-xctest --sanitize=address --scratch-path .build-address
 
 .PHONY: lint
-lint: ## Check formatting and style of all sources, scripts and YAML
+lint: ## Check formatting and style of all sources, scripts, YAML and the Dockerfile
 	@scripts/install.sh lint
 	scripts/lint.sh
 
 .PHONY: format
 format: ## Format the sources
 	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+.PHONY: image image-test
+image: ## Build the container image sluice:latest (IMAGE=NAME, ENGINE=podman)
+	@command -v $(ENGINE) >/dev/null || { echo "make image needs a container engine: no $(ENGINE) here" >&2; exit 69; }
+	$(ENGINE) build $(IMAGEFLAGS) --tag $(IMAGE) .
+image-test: image ## Run the image: not root, read-only, no capabilities, drained when stopped, under 100 MB
+	ENGINE=$(ENGINE) scripts/image-test.sh $(IMAGE)
 
 .PHONY: interop
 interop: release ## Real programs through the proxy: redis, PostgreSQL, nginx, iperf3, openssl (QUICK=1)

