@@ -19,6 +19,7 @@ RUN swift package resolve
 # The tests are not built, but the manifest names their folders.
 COPY Sources Sources
 COPY Tests Tests
+COPY Examples Examples
 RUN swift build --configuration release --static-swift-stdlib --product sluice
 COPY scripts/check-binary.sh scripts/
 RUN scripts/check-binary.sh .build/release/sluice

@@ -3,8 +3,8 @@
 // it takes turns. It is what Python's asyncio calls a loop; docs/event-loop.md shows both side by side.
 //
 // A task that was spawned here, its task groups and its `async let` never leave the loop's thread:
-// each piece of work between two suspensions is a job that comes back to `enqueue`. A bare `Task {}` does
-// not inherit that and would run on Swift's global threads: use `spawn`.
+// each piece of work between two suspensions is a job that comes back to `enqueue`. A task made in
+// any other way does not inherit that and would run on Swift's global threads: use `spawn`.
 
 import CLinux
 import Glibc

@@ -110,12 +110,19 @@ private final class Notes: Sendable {
   @Test func aFullPoolRefuses() throws {
     let pool = BlockingPool(name: "pool", threadsMax: 1, waitingMax: 1)
     let gate = Gate()
+    let begins = Notes()
     let loop = try Loop()
     try loop.run {
       let taken = (0..<2).map { number in
-        loop.spawn(name: "taken \(number)") { try await pool.run { gate.pass() } }
+        loop.spawn(name: "taken \(number)") {
+          try await pool.run {
+            begins.noteThread()
+            gate.pass()
+          }
+        }
       }
-      for _ in 0..<3 { try await loop.sleep(for: .milliseconds(1)) }
+      // The first leaves the queue when its thread begins.
+      while begins.count == 0 { try await loop.sleep(for: .milliseconds(1)) }
       await #expect(throws: BlockingPoolError.full) { try await pool.run {} }
       gate.open(2)
       for task in taken { try await task.value }
@@ -127,14 +134,20 @@ private final class Notes: Sendable {
   @Test func aTaskThatIsCancelledDoesNotWaitForItsWork() throws {
     let pool = BlockingPool(name: "pool", threadsMax: 1)
     let gate = Gate()
+    let begins = Notes()
     let runs = Notes()
     let loop = try Loop()
     try loop.run {
-      let begun = loop.spawn(name: "begun") { try await pool.run { gate.pass() } }
+      let begun = loop.spawn(name: "begun") {
+        try await pool.run {
+          begins.noteThread()
+          gate.pass()
+        }
+      }
       let waiting = loop.spawn(name: "waiting") {
         try await pool.run { runs.noteThread() }
       }
-      try await loop.sleep(for: .milliseconds(2))
+      while begins.count == 0 { try await loop.sleep(for: .milliseconds(1)) }
       begun.cancel()
       waiting.cancel()
       await #expect(throws: WaitError.cancelled) { try await begun.value }
