@@ -232,26 +232,3 @@ final class Worker<K: Kernel>: LoopCore {
     return isCurrent ? session : nil
   }
 }
-
-/// The eventfd that ends a worker's wait. It stays open as long as anybody can ring it.
-final class Bell<K: Kernel>: Sendable {
-  private let kernel: K
-  let descriptor: CInt
-
-  init(_ kernel: K) throws(Errno) {
-    self.kernel = kernel
-    descriptor = try kernel.makeBell()
-  }
-
-  deinit {
-    kernel.close(descriptor)
-  }
-
-  func ring() {
-    kernel.ring(descriptor)
-  }
-
-  func silence() {
-    kernel.silence(descriptor)
-  }
-}

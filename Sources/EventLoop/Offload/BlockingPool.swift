@@ -52,15 +52,19 @@ public final class BlockingPool: Sendable {
     let isAbandoned = Box<Bool>()
     let refusal = Box<BlockingPoolError>()
     let wake = await loop.park("offload to \(name)", until: deadline) { id in
-      let work: @Sendable () -> Void = {
-        if isAbandoned.value == nil { result.value = Result { try body() } }
+      let refuse: @Sendable (BlockingPoolError) -> Void = { error in
+        refusal.value = error
         loop.engine.post(.wake(id))
       }
+      let work = Work(
+        run: {
+          if isAbandoned.value == nil { result.value = Result { try body() } }
+          loop.engine.post(.wake(id))
+        }, refuse: refuse)
       do throws(BlockingPoolError) {
         try self.queue.add(work, name: self.name)
       } catch {
-        refusal.value = error
-        loop.engine.post(.wake(id))
+        refuse(error)
       }
     }
     if let refusal = refusal.value { throw refusal }
@@ -77,8 +81,8 @@ public final class BlockingPool: Sendable {
     }
   }
 
-  /// Takes no more work. What was begun finishes on its threads; what waits is dropped, and whoever waits
-  /// for it gets no answer before its deadline: close a pool when its users are gone.
+  /// Takes no more work. What was begun finishes on its threads; whoever waits for a thread is refused
+  /// with `closed`. Any thread.
   public func close() {
     queue.close()
   }
@@ -94,6 +98,12 @@ private final class Box<Value: Sendable>: Sendable {
   }
 }
 
+/// A piece of work, one of whose ends is called, once.
+private struct Work: Sendable {
+  let run: @Sendable () -> Void
+  let refuse: @Sendable (BlockingPoolError) -> Void
+}
+
 /// Work that waits for a thread, and the threads.
 private final class WorkQueue: @unchecked Sendable {
   // SAFETY: everything below is used between lock and unlock of `mutex`, but for the constants.
@@ -101,7 +111,7 @@ private final class WorkQueue: @unchecked Sendable {
   private let hasChanged: UnsafeMutablePointer<pthread_cond_t>
   private let threadsMax: Int
   private let waitingMax: Int
-  private var works: [@Sendable () -> Void] = []
+  private var works: [Work] = []
   private var threads = 0
   private var idleThreads = 0
   private var isClosed = false
@@ -122,7 +132,7 @@ private final class WorkQueue: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  func add(_ work: @escaping @Sendable () -> Void, name: String) throws(BlockingPoolError) {
+  func add(_ work: Work, name: String) throws(BlockingPoolError) {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
     guard !isClosed else { throw .closed }
@@ -146,9 +156,11 @@ private final class WorkQueue: @unchecked Sendable {
   func close() {
     pthread_mutex_lock(mutex)
     isClosed = true
+    let dropped = works
     works = []
     pthread_cond_broadcast(hasChanged)
     pthread_mutex_unlock(mutex)
+    for work in dropped { work.refuse(.closed) }
   }
 
   /// A thread's life.
@@ -160,7 +172,7 @@ private final class WorkQueue: @unchecked Sendable {
       let work = works.removeFirst()
       idleThreads -= 1
       pthread_mutex_unlock(mutex)
-      work()
+      work.run()
       pthread_mutex_lock(mutex)
       idleThreads += 1
     }

@@ -53,7 +53,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   var now: Instant
   let registry = TaskRegistry()
   private let inbox: Inbox<LoopMessage>
-  private let bell: EventBell
+  private let bell: Bell<LinuxKernel>
 
   /// Pieces of tasks that can run.
   var ready: [UnownedJob] = []
@@ -79,7 +79,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     slowNanoseconds = options.slowThreshold.wholeNanoseconds
     poller = try Poller(
       kernel: kernel, eventsMax: 256, spinNanoseconds: options.spin.wholeNanoseconds)
-    let bell = try EventBell(kernel)
+    let bell = try Bell(kernel)
     self.bell = bell
     inbox = Inbox(messagesMax: .max) { bell.ring() }
     timers = try TimerWheel(capacity: options.waitsMax, now: now)
@@ -268,21 +268,4 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
         name: waits[$0].name, what: waits[$0].what, deadline: timers.deadline(of: $0))
     }
   }
-}
-
-/// The eventfd that ends a loop's wait; open as long as anybody can ring it.
-final class EventBell: Sendable {
-  private let kernel: LinuxKernel
-  let descriptor: CInt
-
-  init(_ kernel: LinuxKernel) throws(Errno) {
-    self.kernel = kernel
-    descriptor = try kernel.makeBell()
-  }
-
-  deinit { kernel.close(descriptor) }
-
-  func ring() { kernel.ring(descriptor) }
-
-  func silence() { kernel.silence(descriptor) }
 }

@@ -69,7 +69,7 @@ struct AccessLogTests {
     try log.start(.text, topology: sampleTopology(), complaintPause: .milliseconds(500))
     for count in 1...2 {
       log.rings[0].write(sampleRecord())
-      #expect(recorder.wait(forCounts: count))
+      #expect(eventually { recorder.counts >= count })
     }
     log.stop()
   }
@@ -114,7 +114,7 @@ struct AccessLogTests {
       log.rings[0].write(sampleRecord())
       #expect(rename("\(folder)/log", "\(folder)/log.\(number)") == 0)
       log.reopen()
-      #expect(wait { access("\(folder)/log", F_OK) == 0 })
+      #expect(eventually { access("\(folder)/log", F_OK) == 0 })
     }
     log.rings[0].write(sampleRecord())
     log.stop()
@@ -135,7 +135,7 @@ struct AccessLogTests {
     #expect(rename("\(folder)/log", "\(folder)/old") == 0)
     #expect(mkdir("\(folder)/log", 0o700) == 0)
     log.reopen()
-    #expect(wait { recorder.causes == ["Is a directory"] })
+    #expect(eventually { recorder.causes == ["Is a directory"] })
     log.rings[0].write(sampleRecord())
     log.stop()
     #expect(text("\(folder)/old").split(separator: "\n").count == 1)
@@ -175,13 +175,6 @@ struct AccessLogTests {
     var bytes: [UInt8] = []
     while case let byte = getc(file), byte != EOF { bytes.append(UInt8(truncatingIfNeeded: byte)) }
     return String(decoding: bytes, as: UTF8.self)
-  }
-
-  /// Waits until `condition` holds, at most for half a minute.
-  private func wait(for condition: () -> Bool) -> Bool {
-    let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
-    while !condition(), LinuxKernel().now() < deadline { usleep(1000) }
-    return condition()
   }
 
   private func open(

@@ -103,6 +103,18 @@ func temporaryFolder() throws -> String {
   return String(cString: made)
 }
 
+/// Waits until something has become true on another thread, at most for half a minute. Returns
+/// whether it has.
+func eventually(_ condition: () -> Bool) -> Bool {
+  let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
+  while !condition() {
+    guard LinuxKernel().now() < deadline else { return false }
+    // Nobody rings for this: look again in a moment.
+    _ = poll(nil, 0, 1)
+  }
+  return true
+}
+
 /// Whether this machine has the IPv6 loopback address.
 let hasIPv6: Bool = {
   do throws(ListeningSocket.Failure) {
@@ -125,12 +137,6 @@ final class EventRecorder: Sendable {
 
   /// How many were told as lost, in all.
   var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
-  /// Waits until so many were told as lost, at most for half a minute.
-  func wait(forCounts count: Int) -> Bool {
-    let deadline = LinuxKernel().now().advanced(by: 30_000_000_000)
-    while counts < count, LinuxKernel().now() < deadline { usleep(1000) }
-    return counts >= count
-  }
 
   /// The causes, in order.
   var causes: [String] { lost.withLock { $0.causes } }

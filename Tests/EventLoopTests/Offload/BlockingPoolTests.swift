@@ -172,6 +172,30 @@ private final class Notes: Sendable {
     }
   }
 
+  @Test func closingRefusesWhoeverWaitsForAThread() throws {
+    let pool = BlockingPool(name: "pool", threadsMax: 1)
+    let gate = Gate()
+    let begins = Notes()
+    let loop = try Loop()
+    try loop.run {
+      let begun = loop.spawn(name: "begun") {
+        try await pool.run {
+          begins.noteThread()
+          gate.pass()
+        }
+      }
+      while begins.count == 0 { try await loop.sleep(for: .milliseconds(1)) }
+      let waiting = loop.spawn(name: "waiting") { try await pool.run {} }
+      while !loop.listing.waits.contains(where: { $0.name == "waiting" }) {
+        try await loop.yield()
+      }
+      pool.close()
+      await #expect(throws: BlockingPoolError.closed) { try await waiting.value }
+      gate.open(1)
+      try await begun.value
+    }
+  }
+
   @Test func aClosedPoolRefuses() throws {
     let pool = BlockingPool(name: "pool", threadsMax: 1)
     pool.close()
