@@ -2,7 +2,6 @@
 // What an operator wants to read before the first client comes: which addresses names stand for,
 // what listens where, to whom it leads, and which limits will be felt.
 
-import DataPlane
 import Logging
 import Plan
 
@@ -12,7 +11,7 @@ struct Announcement {
   private static let endpointsShown = 4
 
   let plan: ProxyPlan
-  let topology: Topology
+  let listeners: [OpenListener]
   let names: [String: Resolution]
   let budget: ResourceBudget
   let unusedDescriptors: [Int32]
@@ -37,8 +36,8 @@ struct Announcement {
 
   /// Says what listens where, and to whom that leads.
   private func writeListeners(to logger: Logger) {
-    for listener in topology.listeners {
-      let route = plan.routes[listener.route.position]
+    for listener in listeners {
+      let route = plan.routes[listener.route]
       let upstream = plan[route.upstream]
       let endpoints = upstream.endpoints.map { "\($0.address)" }
       let shown = endpoints.prefix(Announcement.endpointsShown).joined(separator: ",")

@@ -38,6 +38,7 @@ public final class Proxy {
   private let logger: Logger
   private let signals: SignalSource
   private let listeners: Listeners
+  private let ledger: TopologyLedger
   private let topology: Topology
   private let builtins: BuiltinServer?
   private let accessLog: AccessLog?
@@ -91,7 +92,7 @@ public final class Proxy {
       return nil
     }
     // Everything that other people may have to put right is told in one go.
-    var reasons = TopologyBuilder.unresolved(in: plan, names)
+    var reasons = TopologyLedger.unresolved(in: plan, names)
     let listeners = Proxy.collect(&reasons) { () throws(StartFailure) in
       try Listeners(plan, activation: .current())
     }
@@ -110,12 +111,14 @@ public final class Proxy {
       throw StartFailure(
         "builtin endpoints: \(error)", sessionsMax: budget.sessionsMax, errno: error.errno)
     }
-    topology = TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
-      .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
+    ledger = TopologyLedger(workers: budget.workers, records: accessLog)
+    topology = ledger.build(
+      plan, names: names, builtins: builtins?.addresses ?? [:], listeners: listeners.all,
+      sessionsMax: budget.sessionsMax)
     workers = try Proxy.makeWorkers(plan, budget, topology, accessLog, reports)
     workersAccepting = workers.count
     Announcement(
-      plan: plan, topology: topology, names: names, budget: budget,
+      plan: plan, listeners: listeners.all, names: names, budget: budget,
       unusedDescriptors: listeners.unused, missingSources: MissingSource.all(in: plan)
     ).write(to: logger)
   }
@@ -124,7 +127,7 @@ public final class Proxy {
   private static func lookUp(
     _ plan: ProxyPlan, signals: CInt, _ logger: Logger
   ) throws(StartFailure) -> [String: Resolution]? {
-    let names = TopologyBuilder.names(in: plan)
+    let names = TopologyLedger.names(in: plan)
     guard !names.isEmpty else { return [:] }
     logger.info(
       "looking up names",
@@ -292,6 +295,16 @@ public final class Proxy {
         workersAccepting -= 1
       case .finished:
         break  // One worker has no session left; `advance` looks at all of them.
+      case .using(let version):
+        ledger.note(worker: worker, isUsing: version)
+        listeners.closeRemoved(upTo: ledger.confirmedVersion)
+      case .listenRefused(let listener, let errno):
+        logger.warning(
+          "a listener cannot be watched; trying again",
+          metadata: [
+            "worker": "\(worker)", "at": "\(topology.listeners[listener.position].name)",
+            "cause": "\(errno)",
+          ])
       case .alive:
         if heartbeat?.note(answerOf: worker) == true { manager?.alive(logger: logger) }
       case .acceptPaused(let pause):
@@ -371,10 +384,10 @@ public final class Proxy {
   private func words(_ pause: AcceptPause) -> String {
     switch pause {
     case .sessionsMax:
-      return "max_sessions (\(topology.sessions.max)) is reached"
+      return "max_sessions (\(topology.sessionsMax)) is reached"
     case .routeSessionsMax(let index):
       let route = topology.routes[index.position]
-      return "max_sessions (\(route.sessions.max)) of route \(route.name) is reached"
+      return "max_sessions (\(route.sessionsMax)) of route \(route.name) is reached"
     case .resources(let errno):
       return "\(errno)"
     }
