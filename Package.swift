@@ -29,7 +29,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
+    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
     .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Balancing"),
     .target(name: "Plan", dependencies: ["Addressing"]),
@@ -69,7 +69,8 @@ let package = Package(
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback",
       ]),
-    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
