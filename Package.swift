@@ -39,7 +39,10 @@ let package = Package(
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
-      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+      dependencies: [
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        httpTypes, logging,
+      ]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
@@ -59,7 +62,10 @@ let package = Package(
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
     .testTarget(
       name: "ControlTests",
-      dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        "CLinux", logging,
+      ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
     // Starts the built programs, so they must be built.
