@@ -25,6 +25,8 @@ final class CheckedServer: @unchecked Sendable {
 
   let address: SocketAddress
   var behaviour: Behaviour
+  /// What it does with one connection after another, over and over; empty: always `behaviour`.
+  var script: [Behaviour] = []
   /// How many connections were accepted.
   private(set) var acceptedCount = 0
   /// When, each of them.
@@ -47,10 +49,11 @@ final class CheckedServer: @unchecked Sendable {
     address = listener.address
     Loop.current?.spawn(name: "server") { [self] in
       for try await stream in listener.connections {
+        let next = script.isEmpty ? self.behaviour : script[acceptedCount % script.count]
         acceptedCount += 1
         acceptedAt.append(Loop.current?.now ?? .distantFuture)
         clients.append(stream.peerAddress)
-        Loop.current?.spawn(name: "connection") { [self] in await serve(stream) }
+        Loop.current?.spawn(name: "connection") { [self] in await serve(stream, next) }
       }
     }
   }
@@ -60,7 +63,7 @@ final class CheckedServer: @unchecked Sendable {
     listener.close()
   }
 
-  private func serve(_ stream: Stream) async {
+  private func serve(_ stream: Stream, _ behaviour: Behaviour) async {
     switch behaviour {
     case .reset: stream.abort()
     case .silence: await keep(stream)
