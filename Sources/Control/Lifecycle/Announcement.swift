@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator wants to read before the first client comes: which addresses names stand for,
-// what listens where, to whom it leads, and which limits will be felt.
+// What an operator wants to read before the first client comes: what listens where, to whom it leads, and
+// which limits will be felt.
 
 import DataPlane
 import Logging
@@ -13,26 +13,15 @@ struct Announcement {
 
   let plan: ProxyPlan
   let topology: Topology
-  let names: [String: Resolution]
   let budget: ResourceBudget
   let unusedDescriptors: [Int32]
   let missingSources: [MissingSource]
 
   /// Logs everything.
   func write(to logger: Logger) {
-    writeNames(to: logger)
     writeListeners(to: logger)
     writeMissingSources(to: logger)
     writeLimits(to: logger)
-  }
-
-  /// Says which addresses host names stand for.
-  private func writeNames(to logger: Logger) {
-    for (name, resolution) in names.sorted(by: { $0.key < $1.key }) {
-      guard case .addresses(let addresses) = resolution else { continue }
-      let list = addresses.map(\.description).joined(separator: ",")
-      logger.info("looked up", metadata: ["name": "\(name)", "addresses": "\(list)"])
-    }
   }
 
   /// Says what listens where, and to whom that leads.
