@@ -26,7 +26,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
+    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
     .target(name: "Balancing"),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
@@ -65,7 +65,8 @@ let package = Package(
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback",
       ]),
-    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
