@@ -35,7 +35,9 @@ let package = Package(
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
-      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+      dependencies: [
+        "CLinux", "DataPlane", "EventLoop", "Reactor", "Plan", "Addressing", logging,
+      ]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),

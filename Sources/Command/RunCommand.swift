@@ -25,7 +25,7 @@ struct RunCommand: ParsableCommand {
     let plan = try loadPlanOrExit(file.source)
     do {
       // Before the first thread, which would otherwise be killed by the signals.
-      Proxy.blockSignals()
+      Proxy.takeSignals()
       let manager = ServiceNotifier.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }

@@ -2,7 +2,9 @@
 // The proxy as one call: a loop on the calling thread, the control plane on it, and after it the end of the
 // threads that it has told to stop.
 
+import CLinux
 import EventLoop
+import Glibc
 import Logging
 import Plan
 import Reactor
@@ -12,10 +14,11 @@ public enum Proxy {
   /// The signals that a proxy acts upon.
   static let signals: [SignalNumber] = [.terminate, .interrupt, .hangUp, .user1]
 
-  /// Blocks the signals that a proxy acts upon, so that they come to it alone. Call it before the process
-  /// has any thread.
-  public static func blockSignals() {
+  /// Blocks the signals that a proxy acts upon, so that they come to it alone, and ignores SIGPIPE, since
+  /// splice(2) has no way to ask for EPIPE alone. Call it before the process has any thread.
+  public static func takeSignals() {
     SignalNumber.block(signals)
+    clinux_ignore_signal(SIGPIPE)
   }
 
   /// Serves until a signal ends it and the sessions have drained. Blocks. `manager` is told what becomes

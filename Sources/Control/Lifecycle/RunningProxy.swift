@@ -23,6 +23,7 @@ final class RunningProxy {
   private let plan: ProxyPlan
   private let builtins: BuiltinServer?
   private let workers: [WorkerThread]
+  private var isStopped = false
 
   /// Opens everything; no worker runs yet. Names must have been looked up before, so that a client who
   /// comes while that takes its time is refused and goes elsewhere, where a queue that nobody serves would
@@ -136,8 +137,10 @@ final class RunningProxy {
     }
   }
 
-  /// Leaves a message for every worker.
+  /// Leaves a message for every worker; none after they were told to stop, for they hear nothing then.
   func tellAll(_ message: WorkerMessage) {
+    guard !isStopped else { return }
+    if case .stop = message { isStopped = true }
     for worker in workers { tell(worker, message) }
   }
 

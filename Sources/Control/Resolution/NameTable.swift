@@ -6,6 +6,14 @@
 import Addressing
 import Plan
 
+/// What a look-up came to.
+enum Resolution: Hashable, Sendable {
+  /// At least one address, in the order of RFC 6724, none twice.
+  case addresses([IPAddress])
+  /// Why there is none, in words.
+  case failed(String)
+}
+
 /// The last good answer for each name, and what became of asking.
 struct NameTable {
   /// What an answer means.

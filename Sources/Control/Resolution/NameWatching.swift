@@ -65,6 +65,10 @@ extension ControlPlane {
   private func lookUp(_ name: String, until deadline: Instant) async -> Resolution {
     do {
       return .addresses(try await resolver.addresses(of: name, until: deadline))
+    } catch let error as HostNameError {
+      return .failed(error.reason)
+    } catch WaitError.deadlinePassed {
+      return .failed("no answer within \(ControlPlane.resolveTimeout.configurationText)")
     } catch {
       return .failed("\(error)")
     }
