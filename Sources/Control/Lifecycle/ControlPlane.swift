@@ -62,7 +62,7 @@ actor ControlPlane {
   var reloads = ReloadCounts()
 
   var workersAccepting = 0
-  var heartbeat: Heartbeat?
+  var rounds: AnswerRounds?
 
   init(
     _ plan: ProxyPlan, source: PlanSource, loop: Loop, logger: Logger, pools: BlockingPools,
@@ -97,6 +97,7 @@ actor ControlPlane {
     announce(running)
     try running.start()
     workersAccepting = running.workerCount
+    rounds = AnswerRounds(workers: running.workerCount)
     stage = .serving
     logger.info("ready", metadata: ["workers": "\(running.workerCount)", "pid": "\(getpid())"])
     tellReady()

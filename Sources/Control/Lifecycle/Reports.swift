@@ -16,7 +16,7 @@ extension ControlPlane {
     case .finished:
       break  // One worker has no session left; whoever waits looks at all of them.
     case .alive:
-      if heartbeat?.note(answerOf: worker) == true { manager?.alive(logger: logger) }
+      if rounds?.note(answerOf: worker, at: loop.now) == true { manager?.alive(logger: logger) }
     case .acceptPaused(let pause):
       logger.warning(
         "accepting pauses until sessions end",
@@ -66,17 +66,26 @@ extension ControlPlane {
 
   /// Asks all workers now and then whether they live.
   private func beat(every nanoseconds: UInt64) async throws {
-    guard let running else { return }
-    heartbeat = Heartbeat(every: nanoseconds, workers: running.workerCount, now: loop.now)
-    while let next = heartbeat?.deadline {
-      try await loop.sleep(until: next)
-      switch heartbeat?.advance(to: loop.now) {
-      case .rest, nil: break
-      case .ask: running.tellAll(.answer)
-      case .miss(let silent):
-        let list = silent.map(String.init).joined(separator: ",")
+    while let running, stage != .ended {
+      if rounds?.begin(at: loop.now) == true {
+        running.tellAll(.answer)
+      } else if let missing = rounds?.missing(after: nanoseconds, at: loop.now), !missing.isEmpty {
+        let list = missing.map(String.init).joined(separator: ",")
         logger.warning("workers do not answer", metadata: ["workers": "\(list)"])
       }
+      try await loop.sleep(for: .nanoseconds(Int64(clamping: nanoseconds)))
     }
+  }
+
+  // MARK: How fast they are
+
+  /// Asks all workers and gives them a moment to answer. Returns how long each took, in nanoseconds.
+  func askWorkers(for patience: Duration) async -> [UInt64?] {
+    guard let running, stage != .ended else { return [] }
+    if rounds?.begin(at: loop.now) == true { running.tellAll(.answer) }
+    await wait(until: loop.now.advanced(by: patience.wholeNanoseconds)) {
+      self.rounds?.isOpen != true
+    }
+    return rounds?.answerTimes(at: loop.now) ?? []
   }
 }
