@@ -19,7 +19,6 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var tcp: TCPPlan
   /// The endpoints, in the order of the file. Never empty.
   public var endpoints: [EndpointPlan]
-  public var resolve: Duration? { nil }
 
   /// Makes an upstream; the defaults are those of the configuration.
   public init(
