@@ -40,7 +40,8 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
-    .target(name: "Admin", dependencies: ["HTTP1", httpTypes]),
+    .target(
+      name: "Admin", dependencies: ["EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
@@ -72,7 +73,9 @@ let package = Package(
       ]),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
-    .testTarget(name: "AdminTests", dependencies: ["Admin"]),
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),

@@ -28,6 +28,8 @@ public struct MetricsSnapshot: Sendable {
   /// How often each host name could not be looked up. Every name that is looked up, also those that
   /// never failed.
   public var resolveFailures: [ResolveMetrics]
+  /// What the admin interface was asked. Filled in by its server.
+  public var adminRequests: [AdminRequestMetrics]
   /// What the kernel says of the process; `nil` where that cannot be read.
   public var process: ProcessMetrics?
 
@@ -44,6 +46,7 @@ public struct MetricsSnapshot: Sendable {
     eventLinesDropped = 0
     reloads = ReloadMetrics()
     resolveFailures = []
+    adminRequests = []
   }
 }
 
@@ -185,5 +188,22 @@ public struct ResolveMetrics: Hashable, Sendable {
   public init(name: String, failures: UInt64) {
     self.name = name
     self.failures = failures
+  }
+}
+
+/// Requests to the admin interface that were answered in one way.
+public struct AdminRequestMetrics: Hashable, Sendable {
+  /// The page, or `other` where it was none.
+  public var path: String
+  /// The status of the answer.
+  public var code: Int
+  /// How many.
+  public var count: UInt64
+
+  /// Makes a count.
+  public init(path: String, code: Int, count: UInt64) {
+    self.path = path
+    self.code = code
+    self.count = count
   }
 }

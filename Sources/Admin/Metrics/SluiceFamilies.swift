@@ -147,6 +147,13 @@ extension MetricsSnapshot {
         resolveFailures.map {
           MetricSample([MetricLabel("name", $0.name)], .count($0.failures))
         }),
+      MetricFamily(
+        "sluice_admin_requests", .counter,
+        "Requests to the admin interface, by page and by the status of the answer.",
+        adminRequests.map {
+          let labels = [MetricLabel("path", $0.path), MetricLabel("code", "\($0.code)")]
+          return MetricSample(labels, .count($0.count))
+        }),
     ]
   }
 }

@@ -131,6 +131,10 @@ import Testing
     # HELP sluice_resolve_failures_total How often a host name could not be looked up.
     # TYPE sluice_resolve_failures_total counter
     sluice_resolve_failures_total{name="db-0"} 6
+    # HELP sluice_admin_requests_total Requests to the admin interface, by page and by the status of \
+    the answer.
+    # TYPE sluice_admin_requests_total counter
+    sluice_admin_requests_total{path="/metrics",code="200"} 7
     # HELP process_start_time_seconds When the process started, since 1970.
     # TYPE process_start_time_seconds gauge
     process_start_time_seconds 1763874000.0

@@ -36,6 +36,7 @@ extension MetricsSnapshot {
     snapshot.reloads.lastSucceeded = false
     snapshot.reloads.lastSuccessTime = 1_763_874_000.25
     snapshot.resolveFailures = [ResolveMetrics(name: "db-0", failures: 6)]
+    snapshot.adminRequests = [AdminRequestMetrics(path: "/metrics", code: 200, count: 7)]
     snapshot.process = ProcessMetrics(
       startTime: 1_763_874_000, processorSeconds: 1.5, residentBytes: 4096, openDescriptors: 8,
       descriptorsMax: 1024)
