@@ -19,6 +19,7 @@ extension ProxyPlan {
     keep("max_sessions", \.sessionsMax)
     keep("log", \.log)
     keep("relay", \.relay)
+    keep("admin", \.admin)
     return keys
   }
 }
