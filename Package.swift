@@ -85,7 +85,9 @@ let package = Package(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
       name: "DataPlaneTests",
-      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
+      dependencies: [
+        "DataPlane", "Control", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system,
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -121,7 +121,7 @@ actor ControlPlane {
 
   private func announce(_ running: RunningProxy) {
     Announcement(
-      plan: plan, topology: running.topology, budget: running.budget,
+      plan: plan, listeners: running.listeners.all, budget: running.budget,
       unusedDescriptors: running.listeners.unused, missingSources: MissingSource.all(in: plan)
     ).write(to: logger)
   }

@@ -6,6 +6,7 @@
 import Addressing
 import DataPlane
 import EventLoop
+import Glibc
 import Logging
 import Plan
 import Reactor
@@ -20,8 +21,23 @@ enum Change: Hashable, Sendable {
 
 /// How often the configuration was read again, and with what success.
 struct ReloadCounts: Sendable {
-  var succeeded = 0
-  var failed = 0
+  private(set) var succeeded = 0
+  private(set) var failed = 0
+  /// Whether the last one was taken up; true before the first.
+  private(set) var hasLastSucceeded = true
+  /// When a configuration was last taken up, in seconds since 1970: that of the start, to begin with.
+  private(set) var lastSuccessTime = time(nil)
+
+  mutating func noteSuccess() {
+    succeeded += 1
+    hasLastSucceeded = true
+    lastSuccessTime = time(nil)
+  }
+
+  mutating func noteFailure() {
+    failed += 1
+    hasLastSucceeded = false
+  }
 }
 
 extension ControlPlane {
@@ -44,8 +60,12 @@ extension ControlPlane {
   func takeUpChanges() async {
     while await wait({ !self.changes.isEmpty }), endSignal == nil {
       switch changes.removeFirst() {
-      case .reload: await reload()
-      case .names: _ = await takeUp(plan, whyNot: "endpoints cannot follow their names")
+      case .reload:
+        await reload()
+      case .names:
+        for reason in await takeUp(plan) {
+          logger.error("endpoints cannot follow their names", metadata: ["cause": "\(reason)"])
+        }
       }
     }
   }
@@ -55,6 +75,7 @@ extension ControlPlane {
       return refuseReload(["it was read from \(source.name), which can be read only once"])
     }
     logger.info("reloading", metadata: ["file": "\(source.name)"])
+    manager?.reloading(now: loop.now, logger: logger)
     let reading: PlanReading
     do {
       reading = try await pools.files.run { read() }
@@ -64,32 +85,63 @@ extension ControlPlane {
     guard var new = reading.plan else { return refuseReload(reading.problems) }
     for problem in reading.problems { logger.warning("\(problem)") }
     let kept = new.keepWhatNeedsRestart(from: plan)
-    let failures = await learnNames(of: new)
-    guard failures.isEmpty else { return refuseReload(failures) }
-    guard await takeUp(new, whyNot: "the configuration was not reloaded") else {
-      reloads.failed += 1
-      return
-    }
+    var reasons = await learnNames(of: new)
+    if reasons.isEmpty { reasons = await takeUp(new) }
+    // Names that nothing uses now were learned for a plan that was refused, or belonged to the old one.
+    names.keep(only: plan.hostNames)
+    guard reasons.isEmpty else { return refuseReload(reasons) }
     if !kept.isEmpty {
       logger.warning(
-        "some changes need a restart",
-        metadata: ["keys": "\(kept.joined(separator: ","))"])
+        "some changes need a restart", metadata: ["keys": "\(kept.joined(separator: ","))"])
     }
-    reloads.succeeded += 1
+    reloads.noteSuccess()
     logger.info(
       "reloaded",
-      metadata: [
-        "routes": "\(plan.routes.count)", "upstreams": "\(plan.upstreams.count)",
-      ])
+      metadata: ["routes": "\(plan.routes.count)", "upstreams": "\(plan.upstreams.count)"])
+    tellServing()
   }
 
-  private func refuseReload(_ problems: [String]) {
-    reloads.failed += 1
-    for problem in problems {
-      logger.error("the configuration was not reloaded", metadata: ["cause": "\(problem)"])
+  private func refuseReload(_ reasons: [String]) {
+    reloads.noteFailure()
+    for reason in reasons {
+      logger.error("the configuration was not reloaded", metadata: ["cause": "\(reason)"])
+    }
+    tellServing()
+  }
+
+  /// Has everything follow a plan and the names as they stand. Returns when every worker does, or what is
+  /// in the way: then nothing has changed.
+  private func takeUp(_ new: ProxyPlan) async -> [String] {
+    guard let running else { return [] }
+    let old = (plan: plan, listeners: running.listeners.all)
+    do throws(StartFailure) {
+      for complaint in try running.use(new, names: names.resolutions) {
+        logger.warning("a listener keeps an old setting", metadata: ["cause": "\(complaint)"])
+      }
+    } catch {
+      return error.reasons
+    }
+    plan = new
+    await wait { running.isUsed }
+    announceListeners(since: old.plan, old.listeners)
+    watchNames()
+    return []
+  }
+
+  /// Says which listeners are new, lead elsewhere, or are gone.
+  private func announceListeners(since plan: ProxyPlan, _ listeners: [OpenListener]) {
+    guard let running else { return }
+    func leads(_ listener: OpenListener, in plan: ProxyPlan) -> [String] {
+      [listener.name, plan.routes[listener.route].name]
+    }
+    let before = Set(listeners.map { leads($0, in: plan) })
+    let news = running.listeners.all.filter { !before.contains(leads($0, in: self.plan)) }
+    Announcement.writeListeners(news, of: self.plan, to: logger)
+    let names = Set(running.listeners.all.map(\.name))
+    for listener in listeners where !names.contains(listener.name) {
+      logger.info(
+        "not listening any more",
+        metadata: ["at": "\(listener.name)", "route": "\(plan.routes[listener.route].name)"])
     }
   }
-}
-extension ControlPlane {
-  func takeUp(_ plan: ProxyPlan, whyNot: String) async -> Bool { false }
 }

@@ -11,6 +11,15 @@ extension ControlPlane {
   /// A worker has something to say.
   func receive(_ report: WorkerReport, of worker: Int) {
     switch report {
+    case .using(let version):
+      running?.note(worker: worker, isUsing: version)
+    case .listenRefused(let listener, let errno):
+      logger.warning(
+        "a listener cannot be watched; trying again",
+        metadata: [
+          "worker": "\(worker)", "cause": "\(errno)",
+          "at": "\(running?.topology.listeners[listener.position].name ?? "-")",
+        ])
     case .stoppedAccepting:
       workersAccepting -= 1
     case .finished:
@@ -32,10 +41,10 @@ extension ControlPlane {
     guard let topology = running?.topology else { return "\(pause)" }
     switch pause {
     case .sessionsMax:
-      return "max_sessions (\(topology.sessions.max)) is reached"
+      return "max_sessions (\(topology.sessionsMax)) is reached"
     case .routeSessionsMax(let index):
       let route = topology.routes[index.position]
-      return "max_sessions (\(route.sessions.max)) of route \(route.name) is reached"
+      return "max_sessions (\(route.sessionsMax)) of route \(route.name) is reached"
     case .resources(let errno):
       return "\(errno)"
     }
@@ -45,14 +54,21 @@ extension ControlPlane {
 
   /// Tells the service manager that clients are served, and from then on that all is well.
   func tellReady() {
-    guard let manager, let running else { return }
-    manager.ready(
-      "serving; \(running.listeners.all.count) listeners, \(running.workerCount) workers",
-      now: loop.now, logger: logger)
+    guard let manager else { return }
+    tellServing()
     loop.spawn(name: "service manager") { try await self.repeatToManager() }
     if let nanoseconds = manager.watchdogNanoseconds {
       loop.spawn(name: "watchdog") { try await self.beat(every: nanoseconds) }
     }
+  }
+
+  /// Tells the service manager that clients are served, also after a reload.
+  func tellServing() {
+    guard let running else { return }
+    manager?.ready(
+      "serving; \(running.listeners.all.count) listeners, \(running.workerCount) workers",
+      now: loop.now, logger: logger)
+    noteChange()
   }
 
   /// Says again what the manager's queue had no room for.

@@ -18,10 +18,13 @@ final class RunningProxy {
 
   let budget: ResourceBudget
   let listeners: Listeners
-  let topology: Topology
   let accessLog: AccessLog?
+  /// What the workers have been told to use.
+  private(set) var topology: Topology
+  private let ledger: TopologyLedger
   private let plan: ProxyPlan
-  private let builtins: BuiltinServer?
+  /// The servers of builtin endpoints: that of the start, and one for what each reload has added.
+  private var builtins: [BuiltinServer]
   private let workers: [WorkerThread]
   private var isStopped = false
 
@@ -46,18 +49,31 @@ final class RunningProxy {
     guard let listeners, let accessLog, reasons.isEmpty else { throw StartFailure(reasons) }
     self.listeners = listeners
     self.accessLog = accessLog
-    let services = plan.builtinServices
+    let builtins = try RunningProxy.serve(plan.builtinServices, budget)
+    self.builtins = builtins
+    ledger = TopologyLedger(workers: budget.workers, records: accessLog)
+    topology = ledger.build(
+      plan, names: names, builtins: RunningProxy.addresses(of: builtins), listeners: listeners.all,
+      sessionsMax: budget.sessionsMax)
+    workers = try RunningProxy.makeWorkers(plan, budget, topology, accessLog, report)
+  }
+
+  private static func serve(
+    _ services: [BuiltinService], _ budget: ResourceBudget
+  ) throws(StartFailure) -> [BuiltinServer] {
+    guard !services.isEmpty else { return [] }
     do throws(ListeningSocket.Failure) {
-      builtins =
-        services.isEmpty
-        ? nil : try BuiltinServer(services, connectionsMax: budget.sessionsMax + 64)
+      return [try BuiltinServer(services, connectionsMax: budget.sessionsMax + 64)]
     } catch {
       throw StartFailure(
         "builtin endpoints: \(error)", sessionsMax: budget.sessionsMax, errno: error.errno)
     }
-    topology = TopologyBuilder(plan: plan, names: names, builtins: builtins?.addresses ?? [:])
-      .build(listeners: listeners.all, sessionsMax: budget.sessionsMax)
-    workers = try RunningProxy.makeWorkers(plan, budget, topology, accessLog, report)
+  }
+
+  private static func addresses(
+    of servers: [BuiltinServer]
+  ) -> [BuiltinService: SocketAddress] {
+    servers.reduce(into: [:]) { $0.merge($1.addresses) { first, _ in first } }
   }
 
   /// How many workers there are.
@@ -137,6 +153,35 @@ final class RunningProxy {
     }
   }
 
+  // MARK: Changes
+
+  /// Has all workers go over to a plan and to what names stand for now: at once, as far as this thread is
+  /// concerned; `isUsed` tells when they have. Throws everything that stands in the way, and then nothing
+  /// has changed. Returns, in sentences, what of the plan could not be had after all.
+  func use(_ plan: ProxyPlan, names: [String: Resolution]) throws(StartFailure) -> [String] {
+    let prepared = try listeners.prepare(plan)
+    let known = RunningProxy.addresses(of: builtins)
+    builtins += try RunningProxy.serve(plan.builtinServices.filter { known[$0] == nil }, budget)
+    let next = ledger.build(
+      plan, names: names, builtins: RunningProxy.addresses(of: builtins), listeners: prepared.all,
+      sessionsMax: budget.sessionsMax)
+    let complaints = listeners.commit(prepared, in: next.version)
+    guard next !== topology else { return complaints }
+    topology = next
+    accessLog?.use(next)
+    tellAll(.use(next))
+    return complaints
+  }
+
+  /// A worker has gone over to a topology.
+  func note(worker: Int, isUsing version: Int) {
+    ledger.note(worker: worker, isUsing: version)
+    listeners.closeRemoved(upTo: ledger.confirmedVersion)
+  }
+
+  /// Whether all workers have gone over to the latest topology.
+  var isUsed: Bool { ledger.confirmedVersion >= topology.version }
+
   /// Leaves a message for every worker; none after they were told to stop, for they hear nothing then.
   func tellAll(_ message: WorkerMessage) {
     guard !isStopped else { return }
@@ -151,7 +196,7 @@ final class RunningProxy {
 
   /// What is to be waited for in the end, by a thread that may block: first the workers, which must have
   /// been told to stop, then who served them.
-  var threads: (workers: [WorkerThread], builtins: BuiltinServer?, accessLog: AccessLog?) {
+  var threads: (workers: [WorkerThread], builtins: [BuiltinServer], accessLog: AccessLog?) {
     (workers, builtins, accessLog)
   }
 }

@@ -39,7 +39,7 @@ extension ControlPlane {
       try await pools.files.run { for worker in workers { worker.join() } }
       running.listeners.close()
       try await pools.files.run {
-        builtins?.stop()
+        for server in builtins { server.stop() }
         accessLog?.stop()
       }
     } catch {
