@@ -38,10 +38,12 @@ actor ControlPlane {
 
   nonisolated let loop: Loop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  let log: EventLog
   let logger: Logger
   let source: PlanSource
   let pools: BlockingPools
   let manager: ServiceNotifier?
+  private let openStatus: StatusService.Opening
 
   var plan: ProxyPlan
   var stage = Stage.starting
@@ -65,16 +67,18 @@ actor ControlPlane {
   var rounds: AnswerRounds?
 
   init(
-    _ plan: ProxyPlan, source: PlanSource, loop: Loop, logger: Logger, pools: BlockingPools,
-    manager: sending ServiceNotifier?
+    _ plan: ProxyPlan, source: PlanSource, loop: Loop, log: EventLog, pools: BlockingPools,
+    manager: sending ServiceNotifier?, openStatus: @escaping StatusService.Opening
   ) {
     self.plan = plan
     self.source = source
     self.loop = loop
-    self.logger = logger
+    self.log = log
+    logger = log.logger("sluice")
     self.pools = pools
     resolver = HostResolver(pool: pools.names)
     self.manager = manager
+    self.openStatus = openStatus
   }
 
   /// The whole life. Throws everything that stands in the way of starting.
@@ -88,11 +92,12 @@ actor ControlPlane {
     loop.spawn(name: "signals") {
       for await signal in signals { await self.receive(signal) }
     }
+    let refusals = startStatusService()
     guard let failures = await learnNamesOfStart() else {
       logger.info("ended", metadata: ["signal": "\(endSignal?.description ?? "-")"])
       return
     }
-    let running = try open(after: failures)
+    let running = try open(after: refusals + failures)
     self.running = running
     announce(running)
     try running.start()
@@ -104,6 +109,19 @@ actor ControlPlane {
     loop.spawn(name: "changes") { await self.takeUpChanges() }
     await waitForEnd()
     await shutDown(running)
+  }
+
+  /// Answers questions from the start on: "not yet" is an answer, too. Returns what is in the way.
+  private func startStatusService() -> [String] {
+    guard let admin = plan.admin else { return [] }
+    do throws(StartFailure) {
+      let service = try openStatus(admin, ProxyControl(plane: self))
+      loop.spawn(name: "admin") { await service.run() }
+      logger.info("admin interface", metadata: ["at": "\(service.address)"])
+      return []
+    } catch {
+      return error.reasons
+    }
   }
 
   private func open(after failures: [String]) throws(StartFailure) -> RunningProxy {

@@ -22,10 +22,12 @@ public enum Proxy {
   }
 
   /// Serves until a signal ends it and the sessions have drained. Blocks. `manager` is told what becomes
-  /// of the proxy, `source` is read again on SIGHUP. Throws everything that stands in the way of
+  /// of the proxy, `source` is read again on SIGHUP, `openStatus` makes what answers questions if the plan
+  /// wants that. Throws everything that stands in the way of
   /// starting.
   public static func run(
-    _ plan: ProxyPlan, source: PlanSource, log: EventLog, manager: sending ServiceNotifier? = nil
+    _ plan: ProxyPlan, source: PlanSource, log: EventLog, manager: sending ServiceNotifier? = nil,
+    openStatus: @escaping StatusService.Opening
   ) throws {
     let logger = log.logger("sluice")
     let loop: Loop
@@ -42,7 +44,8 @@ public enum Proxy {
     let pools = BlockingPools()
     defer { pools.close() }
     let control = ControlPlane(
-      plan, source: source, loop: loop, logger: logger, pools: pools, manager: manager)
+      plan, source: source, loop: loop, log: log, pools: pools, manager: manager,
+      openStatus: openStatus)
     try loop.run { try await control.live() }
   }
 }

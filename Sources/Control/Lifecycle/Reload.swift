@@ -20,13 +20,15 @@ enum Change: Hashable, Sendable {
 }
 
 /// How often the configuration was read again, and with what success.
-struct ReloadCounts: Sendable {
-  private(set) var succeeded = 0
-  private(set) var failed = 0
+public struct ReloadCounts: Sendable {
+  /// How often it was taken up.
+  public private(set) var succeeded = 0
+  /// How often nothing was changed, because of something that is wrong.
+  public private(set) var failed = 0
   /// Whether the last one was taken up; true before the first.
-  private(set) var hasLastSucceeded = true
+  public private(set) var hasLastSucceeded = true
   /// When a configuration was last taken up, in seconds since 1970: that of the start, to begin with.
-  private(set) var lastSuccessTime = time(nil)
+  public private(set) var lastSuccessTime = time(nil)
 
   mutating func noteSuccess() {
     succeeded += 1

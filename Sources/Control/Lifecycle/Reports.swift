@@ -95,13 +95,12 @@ extension ControlPlane {
 
   // MARK: How fast they are
 
-  /// Asks all workers and gives them a moment to answer. Returns how long each took, in nanoseconds.
-  func askWorkers(for patience: Duration) async -> [UInt64?] {
+  /// Asks all workers and gives them until `deadline` to answer. Returns how long each took, in
+  /// nanoseconds.
+  func askWorkers(until deadline: Instant) async -> [UInt64?] {
     guard let running, stage != .ended else { return [] }
     if rounds?.begin(at: loop.now) == true { running.tellAll(.answer) }
-    await wait(until: loop.now.advanced(by: patience.wholeNanoseconds)) {
-      self.rounds?.isOpen != true
-    }
+    if deadline > loop.now { await wait(until: deadline) { self.rounds?.isOpen != true } }
     return rounds?.answerTimes(at: loop.now) ?? []
   }
 }

@@ -79,6 +79,9 @@ final class RunningProxy {
   /// How many workers there are.
   var workerCount: Int { workers.count }
 
+  /// What the workers have counted, by their numbers. Any thread may read them.
+  var workerCounters: [WorkerCounters] { workers.map(\.link.counters) }
+
   private static func shareOut(_ plan: ProxyPlan) throws(StartFailure) -> ResourceBudget {
     let processors = AvailableProcessors.current()
     if plan.spin != nil, let quota = processors.quotaThousandths {

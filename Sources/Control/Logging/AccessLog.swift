@@ -15,6 +15,7 @@ final class AccessLog: Sendable {
   let rings: [RecordRing]
   private let thread: LogThread
   private let isReopenWanted = Flag()
+  private let unwritten = UnwrittenCount()
   private let names = PublishedNames()
   private let passes = PassCount()
   // SAFETY: handed to the log's thread by `start`, and touched by nobody else from then on.
@@ -57,7 +58,7 @@ final class AccessLog: Sendable {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
       rings, format: RecordFormat(format, topology: topology), names: names, passes: passes,
-      to: output, logger: logger, complaintNanoseconds: complaintPause.wholeNanoseconds,
+      unwritten: unwritten, to: output, logger: logger, complaintNanoseconds: complaintPause.wholeNanoseconds,
       isReopenWanted: isReopenWanted)
     try thread.start(name: "access-log") { isLast in writer.step(isLast) }
   }
@@ -66,6 +67,12 @@ final class AccessLog: Sendable {
   /// topologies in the order of their versions. Any thread; does not block.
   func use(_ topology: Topology) {
     names.publish(topology)
+  }
+
+  /// How many records were lost since the start: those that found no room to wait, and those that could
+  /// not be written. Any thread.
+  var droppedCount: Int {
+    rings.reduce(unwritten.count.load(ordering: .relaxed)) { $0 + $1.droppedCount }
   }
 
   /// Has the file opened anew by its path, for whoever has renamed it. The log's thread does that, and
@@ -144,6 +151,11 @@ private final class Flag: Sendable {
   let isSet = Atomic<Bool>(false)
 }
 
+/// How many records could not be written.
+private final class UnwrittenCount: Sendable {
+  let count = Atomic<Int>(0)
+}
+
 /// What the access log's thread does. Only that thread may use it.
 private final class RecordWriter {
   /// Lines are written when they fill this much, or when there are no more.
@@ -154,6 +166,7 @@ private final class RecordWriter {
   private let isReopenWanted: Flag
   private let names: PublishedNames
   private let passes: PassCount
+  private let unwritten: UnwrittenCount
   private let logger: Logger
   private let complaintNanoseconds: UInt64
   private var format: RecordFormat
@@ -164,12 +177,14 @@ private final class RecordWriter {
 
   init(
     _ rings: [RecordRing], format: RecordFormat, names: PublishedNames, passes: PassCount,
-    to output: AccessOutput, logger: Logger, complaintNanoseconds: UInt64, isReopenWanted: Flag
+    unwritten: UnwrittenCount, to output: AccessOutput, logger: Logger,
+    complaintNanoseconds: UInt64, isReopenWanted: Flag
   ) {
     self.rings = rings
     self.format = format
     self.names = names
     self.passes = passes
+    self.unwritten = unwritten
     self.output = output
     self.isReopenWanted = isReopenWanted
     self.logger = logger
@@ -205,6 +220,7 @@ private final class RecordWriter {
     // A full disk or a reader that is gone: these lines are lost, later ones may not be.
     let (lost, error) = output.writer.writeLines(lines.bytes)
     dropped += lost
+    unwritten.count.add(lost, ordering: .relaxed)
     lastError = error ?? lastError
     lines.removeAll()
   }

@@ -46,6 +46,9 @@ struct NameTable {
   /// How often looking up each name has failed.
   var failures: [String: Int] { entries.mapValues(\.failures) }
 
+  /// The names whose last look-up has failed, in alphabetical order.
+  var failing: [String] { entries.filter(\.value.isFailing).map(\.key).sorted() }
+
   /// Whether a name has been looked up with success.
   func knows(_ name: String) -> Bool { entries[name] != nil }
 
