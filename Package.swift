@@ -29,9 +29,9 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
-    .target(name: "HTTP1", dependencies: [httpTypes]),
+    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
     .target(name: "Balancing"),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
@@ -71,12 +71,13 @@ let package = Package(
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback",
       ]),
-    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(
       name: "AdminTests",
-      dependencies: ["Admin", "EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
-    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+      dependencies: ["Admin", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
