@@ -25,7 +25,7 @@ IMAGEFLAGS = --build-arg VERSION="$$(sed -n 's/^public let productVersion = "\(.
 
 .PHONY: help
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: release ## Build and run the proxy with config.yaml (CONFIG=FILE for another)
@@ -88,6 +88,10 @@ check-schema: ## The JSON Schema and the decoder agree on generated documents
 .PHONY: check-unit
 check-unit: ## deploy/sluice.service: systemd has no complaint, and its exposure is low
 	scripts/check-unit.sh
+
+.PHONY: check-prometheus
+check-prometheus: ## Others can read the metrics, and each alert fires when it should
+	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-prometheus.sh
 
 .PHONY: bench
 bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails where a mark is missed (QUICK=1)

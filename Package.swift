@@ -30,8 +30,8 @@ let package = Package(
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
     .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
-    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Balancing"),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
@@ -44,9 +44,16 @@ let package = Package(
         logging,
       ]),
     .target(
-      name: "Admin", dependencies: ["EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
+      name: "Admin",
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes,
+      ]),
     .target(
-      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+      name: "Command",
+      dependencies: [
+        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor", argumentParser,
+        logging,
+      ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .executableTarget(
@@ -76,11 +83,11 @@ let package = Package(
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(
       name: "AdminTests",
-      dependencies: ["Admin", "EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
-    .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+      dependencies: ["Admin", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(

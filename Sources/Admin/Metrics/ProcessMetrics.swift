@@ -21,14 +21,9 @@ public struct ProcessMetrics: Hashable, Sendable {
   /// Asks the kernel about this process. Reads files of /proc, so it does not belong on a loop's thread:
   /// for descriptors, kernels before 6.2 list all of them.
   public static func current() -> ProcessMetrics {
-    let ticksPerSecond = Double(sysconf(CInt(_SC_CLK_TCK)))
     let pageBytes = UInt64(sysconf(CInt(_SC_PAGESIZE)))
-    let boot = contents(of: "/proc/stat").flatMap(bootTime)
-    let startTicks = contents(of: "/proc/self/stat").flatMap(startTicks)
     var metrics = ProcessMetrics()
-    if let boot, let startTicks {
-      metrics.startTime = Double(boot) + Double(startTicks) / ticksPerSecond
-    }
+    metrics.startTime = startOfThisProcess
     metrics.processorSeconds = processorSeconds()
     metrics.residentBytes = contents(of: "/proc/self/statm").flatMap(residentPages)
       .map { $0 * pageBytes }
@@ -41,6 +36,15 @@ public struct ProcessMetrics: Hashable, Sendable {
     }
     return metrics
   }
+
+  /// Asked once: whenever somebody sets the clock, the kernel moves the start of the machine, and a start
+  /// that moves looks like a restart.
+  private static let startOfThisProcess: Double? = {
+    guard let boot = contents(of: "/proc/stat").flatMap(bootTime),
+      let ticks = contents(of: "/proc/self/stat").flatMap(startTicks)
+    else { return nil }
+    return Double(boot) + Double(ticks) / Double(sysconf(CInt(_SC_CLK_TCK)))
+  }()
 
   /// The second at which the machine started, of /proc/stat.
   static func bootTime(_ text: String) -> UInt64? {

@@ -21,6 +21,7 @@ import Testing
 
   @Test func thisProcessHasAllOfThem() throws {
     let metrics = ProcessMetrics.current()
+    #expect(ProcessMetrics.current().startTime == metrics.startTime)
     let now = Double(time(nil))
     let start = try #require(metrics.startTime)
     #expect(start > now - 86_400 && start <= now + 1)
