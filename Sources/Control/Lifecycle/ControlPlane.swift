@@ -107,6 +107,7 @@ actor ControlPlane {
     logger.info("ready", metadata: ["workers": "\(running.workerCount)", "pid": "\(getpid())"])
     tellReady()
     loop.spawn(name: "changes") { await self.takeUpChanges() }
+    watchNames()
     await waitForEnd()
     await shutDown(running)
   }
