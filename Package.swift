@@ -71,7 +71,9 @@ let package = Package(
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
     .testTarget(
       name: "ControlTests",
-      dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
+      dependencies: [
+        "Control", "DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", logging,
+      ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
     // Starts the built programs, so they must be built.

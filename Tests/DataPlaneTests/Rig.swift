@@ -86,7 +86,7 @@ final class Rig {
   private(set) var plan: RigPlan
   private var open: [ListenAddress: OpenListener] = [:]
   /// Listeners that are gone, with the version from which on nobody may watch them.
-  private var leaving: [(descriptor: CInt, version: Int)] = []
+  private var leaving: [(listener: OpenListener, version: Int)] = []
   private var lastGeneration: UInt32 = 0
   private(set) var workers: [Worker<FakeKernel>] = []
   private let rings: [RecordRing]
@@ -124,6 +124,13 @@ final class Rig {
 
   /// The first listener of each route.
   var listeners: [CInt] { plan.routes.compactMap { $0.listen.first.flatMap(listener) } }
+
+  /// All listeners that clients can still arrive at, by name, those included that are gone from the
+  /// plan.
+  var openListeners: [(name: String, descriptor: CInt)] {
+    let all = Array(open.values) + leaving.map(\.listener)
+    return all.map { ($0.name, $0.descriptor) }.sorted { $0.descriptor < $1.descriptor }
+  }
 
   /// The listener at an address of the plan.
   func listener(_ address: ListenAddress) -> CInt? { open[address]?.descriptor }
@@ -167,7 +174,7 @@ final class Rig {
     topology = Rig.build(plan, listeners, ledger)
     let wanted = Set(listeners.map(\.key.address))
     for (address, listener) in open where !wanted.contains(address) {
-      leaving.append((listener.descriptor, topology.version))
+      leaving.append((listener, topology.version))
       open[address] = nil
     }
     for number in numbers ?? Array(workers.indices) {
@@ -181,7 +188,7 @@ final class Rig {
       for version in reports.versions { ledger.note(worker: number, isUsing: version) }
     }
     for entry in leaving where entry.version <= ledger.confirmedVersion {
-      kernel.close(entry.descriptor)
+      kernel.close(entry.listener.descriptor)
     }
     leaving.removeAll { $0.version <= ledger.confirmedVersion }
   }
@@ -190,12 +197,19 @@ final class Rig {
   func connectClient(
     route: Int = 0, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
   ) -> FakeStream {
+    connectClient(
+      to: listeners[route], receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
+  }
+
+  /// A client that arrives at a listener.
+  func connectClient(
+    to listener: CInt, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
+  ) -> FakeStream {
     clientCount += 1
     let address = SocketAddress.v4(IPv4Address(rawValue: 0x7F00_0001), port: clientCount)
     lastClient = PeerAddress(address)
     return kernel.connectClient(
-      to: listeners[route], from: lastClient, receiveCapacity: receiveCapacity,
-      sendCapacity: sendCapacity)
+      to: listener, from: lastClient, receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
   }
 
   /// Turns and carries until nothing moves any more. Time stands still. Returns how many turns it
@@ -248,7 +262,7 @@ final class Rig {
     for worker in workers where worker.link.inbox.post(.stop) { worker.run() }
     workers = []
     for listener in open.values { kernel.close(listener.descriptor) }
-    for entry in leaving { kernel.close(entry.descriptor) }
+    for entry in leaving { kernel.close(entry.listener.descriptor) }
     return kernel.openDescriptors
   }
 

@@ -37,15 +37,15 @@ struct OpenListener: Equatable {
 final class PreparedListeners {
   /// In the order of the plan.
   fileprivate(set) var all: [OpenListener] = []
-  fileprivate var opened: [ListenerKey: OpenSocket] = [:]
-  /// What the plan asks for, by listener.
-  fileprivate var settings: [ListenerKey: OpenSocket.Settings] = [:]
+  /// What the plan asks for, and the socket: held here, so that one that is leaving stays open.
+  fileprivate var sockets: [ListenerKey: (socket: OpenSocket, settings: OpenSocket.Settings)] = [:]
+  fileprivate var opened: [OpenSocket] = []
 
   fileprivate init() {}
 
   deinit {
     // What somebody else has opened cannot be opened again.
-    for socket in opened.values where socket.isInherited { socket.giveUp() }
+    for socket in opened where socket.isInherited { socket.giveUp() }
   }
 }
 
@@ -164,7 +164,7 @@ final class Listeners {
         ordinals[address, default: 0] += 1
         do throws(ListeningSocket.Failure) {
           let socket = try socket(for: key, settings, prepared)
-          prepared.settings[key] = settings
+          prepared.sockets[key] = (socket, settings)
           prepared.all.append(
             OpenListener(
               key: key, descriptor: socket.descriptor, generation: socket.generation,
@@ -183,20 +183,19 @@ final class Listeners {
     for key: ListenerKey, _ settings: OpenSocket.Settings, _ prepared: PreparedListeners
   ) throws(ListeningSocket.Failure) -> OpenSocket {
     // One that is leaving can stay as well: workers take it up again.
-    if let socket = sockets[key] ?? leaving.first(where: { $0.socket.key == key })?.socket {
-      return socket
-    }
+    let known = sockets[key] ?? leaving.last { $0.socket.key == key }?.socket
+    if let known { return known }
     if case .inherited(let descriptor) = key.address, !handedOver.contains(descriptor) {
       throw ListeningSocket.Failure(
         action: "taking over", errno: nil,
         advice: closedForGood.contains(descriptor)
-          ? "descriptor \(descriptor) was closed when it was taken out of the configuration; restart"
+          ? "descriptor \(descriptor) was closed when no route listened at it any more; restart"
           : "the parent process passed no socket as descriptor \(descriptor)")
     }
     do throws(ListeningSocket.Failure) {
       lastGeneration &+= 1
       let socket = try OpenSocket(key, generation: lastGeneration, settings: settings)
-      prepared.opened[key] = socket
+      prepared.opened.append(socket)
       return socket
     } catch {
       guard error.errno == .addressInUse, let other = overlapping(key.address) else { throw error }
@@ -213,26 +212,27 @@ final class Listeners {
     return all.first { $0.claim.overlaps(claim) }
   }
 
-  /// Makes the listeners that were prepared those of the process. Those that are gone stay open until
+  /// Makes the listeners that were prepared those of the process; call once for each. Those that are gone stay open until
   /// `closeRemoved`; `version` is that of the topology in which they are gone. Returns what could not
   /// be changed about those that stay, in words.
   func commit(_ prepared: PreparedListeners, in version: Int) -> [String] {
-    var next: [ListenerKey: OpenSocket] = prepared.opened
-    prepared.opened = [:]
-    for socket in next.values where socket.isInherited { handedOver.remove(socket.descriptor) }
+    prepared.opened = []
     var complaints: [String] = []
-    for (key, settings) in prepared.settings where next[key] == nil {
-      guard let socket = sockets[key] ?? leaving.first(where: { $0.socket.key == key })?.socket
-      else { preconditionFailure("prepared for other listeners than these") }
-      next[key] = socket
+    for (socket, settings) in prepared.sockets.values {
+      if socket.isInherited {
+        handedOver.remove(socket.descriptor)
+        closedForGood.remove(socket.descriptor)
+      }
       do throws(ListeningSocket.Failure) {
         try socket.change(to: settings)
       } catch {
         complaints.append("route \(settings.route), listener \(socket.name): \(error)")
       }
     }
-    leaving.removeAll { next[$0.socket.key] != nil }
-    for (key, socket) in sockets where next[key] == nil { leaving.append((socket, version)) }
+    let next = prepared.sockets.mapValues(\.socket)
+    prepared.sockets = [:]
+    leaving.removeAll { next[$0.socket.key] === $0.socket }
+    for (key, socket) in sockets where next[key] !== socket { leaving.append((socket, version)) }
     sockets = next
     all = prepared.all
     return complaints

@@ -18,6 +18,7 @@ struct SlotTable<Key: Hashable, State> {
 
   private(set) var entries: [Entry?] = []
   private var positions: [Key: Int] = [:]
+  /// Descending: the first slots are used again first.
   private var vacant: [Int] = []
 
   /// The slot of `key` in the topology `version`; its own one, or one that nobody has, with a state
@@ -68,5 +69,6 @@ struct SlotTable<Key: Hashable, State> {
       entries[position] = nil
       vacant.append(position)
     }
+    vacant.sort(by: >)
   }
 }

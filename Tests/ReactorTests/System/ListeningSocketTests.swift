@@ -2,6 +2,7 @@
 // Real listening sockets of every kind, and what stands in their way.
 
 import Addressing
+import CLinux
 import Glibc
 import Reactor
 import Testing
@@ -59,6 +60,25 @@ private let hasIPv6: Bool = {
     let failure = failure(try #require(bound))
     #expect(failure?.errno == .addressInUse)
     #expect(failure?.advice?.contains("another process") == true)
+  }
+
+  @Test func whatItIsAskedForCanBeChangedBothWays() throws {
+    let tcp = CInt(IPPROTO_TCP)
+    let some = StreamOptions(
+      noDelay: true, keepaliveSeconds: 33, userTimeoutMilliseconds: 4000, unsentBytesMax: 5000)
+    let socket = try ListeningSocket(
+      at: .v4(IPv4Address(rawValue: 0x7F00_0001), port: 0), backlog: 4, options: StreamOptions())
+    let number = socket.rawValue
+    func option(_ level: CInt, _ name: CInt) -> CInt { clinux_get_option(number, level, name) }
+    for options in [some, StreamOptions(), some] {
+      try socket.change(backlog: 8, options: options)
+      let isOn = options == some
+      #expect((option(tcp, TCP_NODELAY) != 0) == isOn)
+      #expect((option(SOL_SOCKET, SO_KEEPALIVE) != 0) == isOn)
+      #expect(option(tcp, clinux_tcp_user_timeout) == (isOn ? 4000 : 0))
+      #expect(option(tcp, clinux_tcp_notsent_lowat) == (isOn ? 5000 : 0))
+      if isOn { #expect(option(tcp, clinux_tcp_keepidle) == 33) }
+    }
   }
 
   @Test func aStaleSocketFileIsReplacedAndALiveOneIsNot() throws {
