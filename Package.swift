@@ -40,8 +40,8 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Reactor", "Plan", "Addressing", httpTypes,
-        logging,
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        httpTypes, logging,
       ]),
     .target(
       name: "Admin",
@@ -72,7 +72,8 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", logging,
+        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),

@@ -131,7 +131,8 @@ extension ScalarCodec<String> {
 
   fileprivate static var requestPath: ScalarCodec {
     .text(
-      "a path that begins with `/`", patterns: [#"/([!-"%-~]|\$\$)*"#],
+      "a path that begins with `/`",
+      patterns: [#"/([A-Za-z0-9._~!&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2}|\$\$)*"#],
       examples: ["/", "/health", "/ready?full=1"], encode: { $0 }
     ) { text throws(Refusal) in
       let bytes = Array(text.utf8)
@@ -147,10 +148,10 @@ extension ScalarCodec<String> {
       guard !bytes.contains(UInt8(ascii: "#")) else {
         throw Refusal("has a fragment, which is never sent", hint: "leave out what follows the `#`")
       }
-      guard bytes.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+      guard isRequestTarget(bytes[...]) else {
         throw Refusal(
-          "has characters that a path cannot have",
-          hint: "write them percent-encoded, `ü` as `%C3%BC`")
+          "is no path as URLs have it",
+          hint: "other characters are percent-encoded: `ü` is `%C3%BC`, `%` itself `%25`")
       }
       try requireBytes(bytes.count, max: 2048)
       return text
@@ -159,16 +160,14 @@ extension ScalarCodec<String> {
 
   fileprivate static var httpHost: ScalarCodec {
     .text(
-      "a host name or an IP address, perhaps with a port", patterns: [#"[A-Za-z0-9_.:\[\]-]+"#],
+      "a host name or an IP address, perhaps with a port",
+      patterns: [#"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"#],
       examples: ["www.example.org", "www.example.org:8080", "[2001:db8::1]"], encode: { $0 }
     ) { text throws(Refusal) in
       guard firstIndex(of: "://", in: Array(text.utf8)) == nil else {
         throw Refusal("is a URL", hint: "write the host only; the path belongs to `path`")
       }
-      let isHost = text.utf8.allSatisfy {
-        isLetter($0) || isDigit($0) || "_.:[]-".utf8.contains($0)
-      }
-      guard isHost else { throw Refusal("is no host") }
+      guard isHostWithPort(Array(text.utf8)) else { throw Refusal("is no host") }
       try requireBytes(text.utf8.count, max: 255)
       return text
     }
@@ -252,6 +251,42 @@ private func requireBytes(_ count: Int, max: Int) throws(Refusal) {
   guard count <= max else {
     throw Refusal("is too long: at most \(max) bytes are accepted", isShape: false)
   }
+}
+
+/// Whether this is a path with a query, each percent sign before two digits (RFC 3986).
+private func isRequestTarget(_ bytes: ArraySlice<UInt8>) -> Bool {
+  var rest = bytes
+  while let byte = rest.popFirst() {
+    if byte == UInt8(ascii: "%") {
+      guard let high = rest.popFirst(), let low = rest.popFirst(), isHexadecimalDigit(high),
+        isHexadecimalDigit(low)
+      else { return false }
+    } else {
+      guard isLetter(byte) || isDigit(byte) || "._~!$&'()*+,;=:@/?-".utf8.contains(byte) else {
+        return false
+      }
+    }
+  }
+  return true
+}
+
+/// Whether this is a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port.
+private func isHostWithPort(_ bytes: [UInt8]) -> Bool {
+  let colon = UInt8(ascii: ":")
+  var rest = bytes[...]
+  if rest.first == UInt8(ascii: "[") {
+    let host = rest.dropFirst().prefix {
+      isHexadecimalDigit($0) || $0 == colon || $0 == UInt8(ascii: ".")
+    }
+    rest = rest[host.endIndex...]
+    guard !host.isEmpty, rest.popFirst() == UInt8(ascii: "]") else { return false }
+  } else {
+    let host = rest.prefix { isLetter($0) || isDigit($0) || "_.-".utf8.contains($0) }
+    rest = rest[host.endIndex...]
+    guard !host.isEmpty else { return false }
+  }
+  guard let next = rest.popFirst() else { return true }
+  return next == colon && (1...5).contains(rest.count) && rest.allSatisfy(isDigit)
 }
 
 private func isTokenByte(_ byte: UInt8) -> Bool {

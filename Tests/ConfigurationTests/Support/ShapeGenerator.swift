@@ -120,7 +120,7 @@ struct ShapeGenerator {
       "10%", "010%", "10 %", "99%", "200-399", "399-200", "100-200", "200-600", "2xx", "/a b",
       "/a#b",
       "/ü", "/a$$", "GET", "get", "G T", "a$$b c", "127.0.0.1:0", "127.0.0.1:x", "localhost:1",
-      "[::1]:0",
+      "[::1]:0", "/%zz", "/a%20b", "/{x}",
     ]
     let others: [JSON] = [
       .null, .boolean(true), .boolean(false), .integer(0), .integer(-1), .integer(5), .integer(80),
