@@ -41,7 +41,8 @@ let package = Package(
       name: "Control",
       dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
     .target(
-      name: "Admin", dependencies: ["EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
+      name: "Admin",
+      dependencies: ["EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
