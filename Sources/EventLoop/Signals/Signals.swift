@@ -27,7 +27,7 @@ public final class Signals: AsyncSequence, Sendable {
     let numbers = signals.map(\.rawValue)
     let result = clinux_signalfd(numbers, CInt(numbers.count))
     guard result >= 0 else { throw Errno(rawValue: -result) }
-    watch = try SignalWatch(owning: result, on: loop)
+    watch = try SignalWatch(owning: Descriptor(owning: result), on: loop)
   }
 
   deinit {
@@ -64,6 +64,11 @@ public final class Signals: AsyncSequence, Sendable {
 private final class SignalWatch: Watch, @unchecked Sendable {
   // SAFETY: as its base class.
   override var what: String { "signals" }
+
+  init(owning descriptor: consuming Descriptor, on loop: Loop) throws(Errno) {
+    try super.init(watching: descriptor.rawValue, on: loop)
+    _ = descriptor.release()
+  }
 
   func next() async -> SignalNumber? {
     loop.checkIsolated()

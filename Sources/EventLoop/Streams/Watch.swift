@@ -36,18 +36,13 @@ class Watch: @unchecked Sendable {
   /// What it is, for the listing.
   var what: String { "descriptor" }
 
-  /// Takes over an open descriptor and registers it. When that fails, the descriptor is closed and the
-  /// error thrown.
-  init(owning descriptor: CInt, on loop: Loop) throws(Errno) {
-    loop.checkIsolated()
+  /// Registers an open descriptor. From then on it is the watch's own; when this throws, it is still the
+  /// caller's. On the loop's thread, or before the loop runs.
+  init(watching descriptor: CInt, on loop: Loop) throws(Errno) {
+    loop.engine.checkIsolatedOrIdle()
     self.loop = loop
     self.descriptor = descriptor
-    do throws(Errno) {
-      token = try loop.engine.add(self)
-    } catch {
-      loop.engine.kernel.close(descriptor)
-      throw error
-    }
+    token = try loop.engine.add(self)
     isOpen = true
   }
 
@@ -55,6 +50,7 @@ class Watch: @unchecked Sendable {
 
   /// Remembers what the kernel reports and wakes who waits for it.
   final func receive(_ readiness: Readiness) {
+    assert(isOpen)
     // A hang-up or an error is found by reading, and by writing, too.
     if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { isHungUp = true }
     if readiness.contains(.urgent) { hasUrgentData = true }
@@ -62,6 +58,8 @@ class Watch: @unchecked Sendable {
       isWritable = true
       becameWritable()
     }
+    // Sending what was buffered may have been the last thing to do.
+    guard isOpen else { return }
     if !readiness.isDisjoint(with: [.readable, .readHangUp, .hangUp, .error]) {
       isReadable = true
       becameReadable()
@@ -97,6 +95,11 @@ class Watch: @unchecked Sendable {
     return wake
   }
 
+  /// Lets everything else that is ready run, for a task that has had its share of this turn.
+  final func waitForTurn() async -> Wake {
+    await loop.park("turn", until: .distantFuture) { loop.engine.wakeNextTurn($0) }
+  }
+
   /// Suspends the calling task until `wakeWriter`, or the wait ends otherwise.
   final func waitWritable(_ what: String, until deadline: Instant) async -> Wake {
     precondition(writeWait == nil, "two tasks write at once: \(self.what)")
@@ -112,11 +115,16 @@ class Watch: @unchecked Sendable {
   func close(byReset isReset: Bool = false) {
     guard isOpen else { return }
     isOpen = false
-    let kernel = loop.engine.kernel
     loop.engine.remove(self)
-    if isReset { kernel.reset(descriptor) } else { kernel.close(descriptor) }
+    closeDescriptor(byReset: isReset)
     wakeReader()
     wakeWriter()
+  }
+
+  /// Lets the descriptor itself go.
+  func closeDescriptor(byReset isReset: Bool) {
+    let kernel = loop.engine.kernel
+    if isReset { kernel.reset(descriptor) } else { kernel.close(descriptor) }
   }
 
   /// Nobody holds what was made with this watch any more. Any thread.

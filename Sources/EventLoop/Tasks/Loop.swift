@@ -165,7 +165,8 @@ public final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
 
   /// Lets everything else that is ready run first.
   public func yield() async throws(WaitError) {
-    try await sleep(until: now)
+    let wake = await park("turn", until: .distantFuture) { engine.wakeNextTurn($0) }
+    if wake == .cancelled { throw .cancelled }
   }
 
   /// Suspends the calling task until somebody wakes it, its deadline has come, or it is cancelled.

@@ -48,6 +48,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     var name = ""
   }
 
+  /// How often a job may read or accept without waiting.
+  private static let operationsPerJob = 64
+
   let kernel = LinuxKernel()
   let options: LoopOptions
   let poller: Poller<LinuxKernel>
@@ -56,6 +59,14 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private let inbox: Inbox<LoopMessage>
   private let bell: Bell<LinuxKernel>
 
+  /// Where descriptors are read into before it is known how much there is. Its contents last until
+  /// the next read.
+  let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+  /// Streams that were closed and still deliver what was written to them.
+  var lingering = 0
+  /// What the running job may still do without waiting before it should let others run.
+  private var operationsLeft = 0
+
   /// Pieces of tasks that can run.
   var ready: [UnownedJob] = []
   private var running: [UnownedJob] = []
@@ -63,6 +74,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private var messages: [LoopMessage] = []
   private var waits: [Wait] = []
   private var freeSlots: [UInt32] = []
+  /// Tasks that let others run, until the next turn.
+  private var yielded: [WaitID] = []
+  private var yieldedInTurn: [WaitID] = []
   private var timers: TimerWheel
   private var watches: WatchTable
   /// Whose step this is, as far as is known: the task that parked or ended last, the callback that runs.
@@ -90,10 +104,21 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
   }
 
+  deinit {
+    scratch.deallocate()
+  }
+
   // MARK: The thread
 
   /// Whether the calling thread is the one that runs the loop. Any thread.
   var isOnThread: Bool { thread.load(ordering: .relaxed) == pthread_self() }
+
+  /// Traps unless the calling thread runs the loop, or nobody does.
+  func checkIsolatedOrIdle() {
+    precondition(
+      isOnThread || thread.load(ordering: .relaxed) == 0,
+      "not on the thread of \(options.name): use spawn or call")
+  }
 
   func begin() {
     let (isFirst, _) = thread.compareExchange(
@@ -121,10 +146,14 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     while registry.hasTasks { turn() }
     // What was called before the end is called.
     while hasWork { finishTurn() }
-    for watch in watches.all { watch.close(byReset: true) }
+    // What was closed is delivered, each for as long as its linger lasts; what was not is dropped.
+    while lingering > 0 { turn() }
+    for watch in watches.all { watch.wasDropped() }
   }
 
-  private var hasWork: Bool { !ready.isEmpty || runningOffset < running.count }
+  private var hasWork: Bool {
+    !ready.isEmpty || runningOffset < running.count || !yielded.isEmpty
+  }
 
   func nextDeadline() -> Instant {
     hasWork ? now : timers.nextDeadline() ?? .distantFuture
@@ -157,6 +186,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
         wake(id, .deadlinePassed)
       }
     }
+    swap(&yielded, &yieldedInTurn)
+    for id in yieldedInTurn { wake(id, .ready) }
+    yieldedInTurn.removeAll(keepingCapacity: true)
     inbox.drain(into: &messages)
     for message in messages {
       switch message {
@@ -189,10 +221,19 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
       let job = running[runningOffset]
       runningOffset += 1
       left -= 1
+      operationsLeft = LoopEngine.operationsPerJob
       job.runSynchronously(on: executor)
       since = noteStep(nil, since: since)
     }
     return since
+  }
+
+  /// Counts an operation that needs no wait. Returns false when the running job has done so many that its
+  /// task should suspend: a peer that sends without end must not keep the thread from everything else.
+  func spend() -> Bool {
+    guard operationsLeft > 0 else { return false }
+    operationsLeft -= 1
+    return true
   }
 
   private var executor: UnownedTaskExecutor {
@@ -248,6 +289,12 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     continuation.resume(returning: why)
   }
 
+  /// Wakes a task in the next turn. Not at once: a continuation that is resumed while it is being made
+  /// goes on in the same job, and nothing else would run.
+  func wakeNextTurn(_ id: WaitID) {
+    yielded.append(id)
+  }
+
   /// Forgets a call; nothing if it was made.
   func discard(_ id: WaitID) {
     guard isCurrent(id), case .call = waits[Int(id.slot)].waiter else { return }
@@ -283,6 +330,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     }
     return token
   }
+
+  /// Whether no more descriptors can be watched.
+  var isFull: Bool { watches.isFull }
 
   /// Forgets a watch, whose descriptor the caller closes.
   func remove(_ watch: Watch) {
