@@ -44,7 +44,11 @@ let package = Package(
       name: "Admin",
       dependencies: ["EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .target(
-      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+      name: "Command",
+      dependencies: [
+        "Admin", "EventLoop", "Configuration", "Control", "Plan", "Addressing", argumentParser,
+        logging,
+      ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .executableTarget(
@@ -64,7 +68,7 @@ let package = Package(
       name: "ControlTests",
       dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
-    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
     // Starts the built programs, so they must be built.
     .testTarget(
       name: "ScenarioTests",
