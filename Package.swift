@@ -51,7 +51,8 @@ let package = Package(
     .target(
       name: "Command",
       dependencies: [
-        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor", argumentParser,
+        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor",
+        "Addressing", argumentParser,
         logging,
       ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
@@ -76,7 +77,7 @@ let package = Package(
         "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
-    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
     // Starts the built programs, so they must be built.
     .testTarget(
       name: "ScenarioTests",

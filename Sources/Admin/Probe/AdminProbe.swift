@@ -76,23 +76,29 @@ public struct AdminProbe: Sendable {
     try stream.write(try request.serialized())
     var input: ArraySlice<UInt8> = []
     var reader = ResponseHeadReader(answering: .get)
-    let head = try await {
-      while true {
-        input = try await stream.read(max: Self.readBytes, until: deadline)[...]
-        if input.isEmpty { throw MessageError.truncated }
-        // An interim response counts as the answer: what sends one is not the admin interface.
-        if let head = try reader.read(&input) { return head }
-      }
-    }()
+    // An interim response counts as the answer: what sends one is not the admin interface.
+    var head: ResponseHead?
+    while head == nil {
+      input = try await readSome(stream, until: deadline)
+      if input.isEmpty { throw MessageError.truncated }
+      head = try reader.read(&input)
+    }
+    guard let head else { preconditionFailure("a loop ended before its condition") }
     var content: [UInt8] = []
     var body = try BodyReader(head.framing, bytesMax: Self.contentBytesMax)
     try body.read(&input, into: &content)
     while !body.isComplete {
-      input = try await stream.read(max: Self.readBytes, until: deadline)[...]
+      input = try await readSome(stream, until: deadline)
       if input.isEmpty { try body.finish() }
       try body.read(&input, into: &content)
     }
     return (head.response.status, String(decoding: content, as: UTF8.self))
+  }
+
+  private func readSome(
+    _ stream: EventLoop.Stream, until deadline: Instant
+  ) async throws(StreamError) -> ArraySlice<UInt8> {
+    try await stream.read(max: Self.readBytes, until: deadline)[...]
   }
 
   private func advice(_ error: StreamError) -> String {

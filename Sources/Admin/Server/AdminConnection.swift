@@ -39,7 +39,7 @@ struct AdminConnection {
   }
 
   /// What is to be answered, and whether another request may follow.
-  private struct Arrival {
+  fileprivate struct Arrival {
     var request: AdminRequest
     var method = HTTPRequest.Method.get
     var keepsConnection = false

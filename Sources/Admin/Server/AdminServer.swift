@@ -47,12 +47,12 @@ public final class AdminServer: Sendable {
   /// server's loop.
   public func run() async {
     guard let loop = Loop.current else { preconditionFailure("serve from a task of the loop") }
-    var connections = listener.connections.makeAsyncIterator()
     await withDiscardingTaskGroup { group in
       while !Task.isCancelled {
-        do throws(StreamError) {
-          guard let stream = try await connections.next() else { break }
-          admit(stream, &group, loop)
+        do {
+          for try await stream in listener.connections { admit(stream, &group, loop) }
+          // They end when the task is cancelled.
+          break
         } catch {
           // Whatever the kernel has against it may be over later.
           do { try await loop.sleep(for: limits.rest) } catch { break }
@@ -72,7 +72,7 @@ public final class AdminServer: Sendable {
       state.streams.removeValue(forKey: idle)?.close()
       serve(stream, id, &group, loop)
     case .refuse(let id):
-      group.addTask { [self] in
+      group.addTask(name: "admin refusal") { [self] in
         await refuse(stream, loop)
         state.admission.leave(id)
       }
@@ -85,7 +85,7 @@ public final class AdminServer: Sendable {
     _ stream: Stream, _ id: Admission.ID, _ group: inout DiscardingTaskGroup, _ loop: Loop
   ) {
     state.streams[id] = stream
-    group.addTask { [self] in
+    group.addTask(name: "admin connection") { [self] in
       var connection = AdminConnection(
         stream: stream, loop: loop, limits: limits,
         onRequest: { [state] isUnderWay in
