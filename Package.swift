@@ -6,6 +6,7 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
@@ -18,6 +19,8 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    // Without its trait that brings URLs, and with them Foundation.
+    .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
     .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
   ],
@@ -26,7 +29,8 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
+    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Balancing"),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
@@ -35,7 +39,12 @@ let package = Package(
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
-      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+      dependencies: [
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Reactor", "Plan", "Addressing", httpTypes,
+        logging,
+      ]),
+    .target(
+      name: "Admin", dependencies: ["EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
     .target(
       name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
@@ -65,13 +74,20 @@ let package = Package(
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback",
       ]),
-    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "EventLoop", "Reactor", "Addressing", "HTTP1", httpTypes]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
       name: "DataPlaneTests",
-      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
+      dependencies: [
+        "DataPlane", "Control", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system,
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

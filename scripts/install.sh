@@ -20,8 +20,10 @@ packages_for() {
     run) echo netcat-openbsd ;;
     schema) echo python3 python3-jsonschema ;;
     unit) echo systemd ;;
+    # promtool comes with the server.
+    prometheus) echo prometheus python3 python3-prometheus-client ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance stop binary run schema unit)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance stop binary run schema unit prometheus)" >&2
       return 64
       ;;
   esac
@@ -57,7 +59,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop bench acceptance stop binary run schema unit)" >&2
+  echo "  (build lint interop bench acceptance stop binary run schema unit prometheus)" >&2
   exit 64
 fi
 

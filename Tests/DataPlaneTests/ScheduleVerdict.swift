@@ -35,7 +35,7 @@ extension Schedule {
   private func reckonRecord(_ record: SessionRecord) {
     guard let end = record.end else { return complain("an end record without an end") }
     let ours: Set<SessionEnd.Reason> = [
-      .idle, .halfCloseTimeout, .noEndpoint, .outOfDescriptors, .outOfPorts, .noSource,
+      .idle, .halfCloseTimeout, .noEndpoint, .allDown, .outOfDescriptors, .outOfPorts, .noSource,
       .outOfMemory, .drainDeadline, .killed,
     ]
     if ours.contains(end.reason) != (end.origin == .proxy) {

@@ -174,6 +174,41 @@ extension ScalarCodec where Value == Int {
   }
 }
 
+extension ScalarCodec where Value == Int {
+  /// A whole number of percent within a range, with its sign.
+  static func percentage(_ range: ClosedRange<Int>) -> ScalarCodec {
+    .text(
+      "a percentage from `\(range.lowerBound)%` to `\(range.upperBound)%`",
+      patterns: ["(0|[1-9][0-9]*)%"], examples: ["\(range.lowerBound)%", "\(range.upperBound)%"],
+      encode: { "\($0)%" }
+    ) { text throws(Refusal) in
+      let digits = text.utf8.prefix(while: isDigit)
+      let sign = text.utf8[digits.endIndex...]
+      guard !digits.isEmpty else {
+        let isNone = ["off", "no", "none", "false"].contains(text.lowercased())
+        throw Refusal(
+          "is no percentage", hint: "write `\(isNone ? range.lowerBound : range.upperBound)%`")
+      }
+      guard digits.count == 1 || digits.first != UInt8(ascii: "0") else {
+        throw Refusal("has a leading zero")
+      }
+      let shown = String(decoding: digits, as: UTF8.self)
+      guard sign.elementsEqual("%".utf8) else {
+        if sign.isEmpty || sign.elementsEqual(" %".utf8) {
+          throw Refusal(
+            sign.isEmpty ? "has no `%`" : "has a space in it", hint: "write `\(shown)%`")
+        }
+        throw Refusal("is no whole number of percent")
+      }
+      let number = Int(shown) ?? .max
+      guard range.contains(number) else {
+        throw Refusal("is too \(number < range.lowerBound ? "small" : "large")", isShape: false)
+      }
+      return number
+    }
+  }
+}
+
 /// Digits and perhaps a unit, in bytes; `Int.max` when it is larger than that.
 func parseSize(_ text: String) throws(Refusal) -> Int {
   let digits = text.utf8.prefix(while: isDigit)

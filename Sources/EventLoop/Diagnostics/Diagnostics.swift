@@ -62,17 +62,32 @@ public struct LoopListing: Sendable {
     public let deadline: Instant?
   }
 
+  /// A descriptor that is registered with the loop.
+  public struct Descriptor: Sendable, Hashable {
+    /// Its number.
+    public let number: Int32
+    /// What it is.
+    public let what: String
+    /// The task that waits for something to read, if one does.
+    public let reader: String?
+    /// The task that waits for room to write, if one does.
+    public let writer: String?
+  }
+
   /// The names of the tasks that were spawned and have not ended, in that order.
   public let tasks: [String]
   /// What is waited for.
   public let waits: [Wait]
+  /// What is registered.
+  public let descriptors: [Descriptor]
 }
 
 extension Loop {
   /// What lives on the loop now. Loop's thread.
   public var listing: LoopListing {
     checkIsolated()
-    return LoopListing(tasks: engine.registry.names, waits: engine.waiting)
+    return LoopListing(
+      tasks: engine.registry.names, waits: engine.waiting, descriptors: engine.descriptors)
   }
 
   /// How long the turns took so far. Loop's thread.

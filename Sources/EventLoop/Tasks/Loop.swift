@@ -21,22 +21,28 @@ public struct LoopOptions: Sendable {
   public var jobsPerTurn: Int
   /// How many timers and waits there can be at once. They cost address space, memory only when used.
   public var waitsMax: Int
+  /// How many descriptors there can be at once: streams, listeners, signals. The process's limit of open
+  /// files usually comes first.
+  public var descriptorsMax: Int
   /// A job or callback that takes longer is told to `onSlow`.
   public var slowThreshold: Duration
   /// Called on the loop's thread with each job or callback that was too slow. Must not block. By default
   /// a line on standard error.
   public var onSlow: @Sendable (SlowStep) -> Void
 
-  /// The defaults: block at once, 1,024 jobs a turn, four million waits, a complaint after 100 ms.
+  /// The defaults: block at once, 1,024 jobs a turn, four million waits, a million descriptors, a
+  /// complaint after 100 ms.
   public init(
     name: String = "loop", spin: Duration = .zero, jobsPerTurn: Int = 1024,
-    waitsMax: Int = 1 << 22, slowThreshold: Duration = .milliseconds(100),
+    waitsMax: Int = 1 << 22, descriptorsMax: Int = 1 << 20,
+    slowThreshold: Duration = .milliseconds(100),
     onSlow: @escaping @Sendable (SlowStep) -> Void = { $0.writeToStandardError() }
   ) {
     self.name = name
     self.spin = spin
     self.jobsPerTurn = jobsPerTurn
     self.waitsMax = waitsMax
+    self.descriptorsMax = descriptorsMax
     self.slowThreshold = slowThreshold
     self.onSlow = onSlow
   }

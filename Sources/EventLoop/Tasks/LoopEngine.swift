@@ -26,6 +26,7 @@ enum LoopMessage: @unchecked Sendable {
   case cancel(WaitID)
   case wake(WaitID)
   case call(name: String, @Sendable () -> Void)
+  case drop(Token)
   case stop
 }
 
@@ -63,6 +64,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private var waits: [Wait] = []
   private var freeSlots: [UInt32] = []
   private var timers: TimerWheel
+  private var watches: WatchTable
   /// Whose step this is, as far as is known: the task that parked or ended last, the callback that runs.
   var lastName = ""
   var isStopping = false
@@ -83,6 +85,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     self.bell = bell
     inbox = Inbox(messagesMax: .max) { bell.ring() }
     timers = try TimerWheel(capacity: options.waitsMax, now: now)
+    watches = WatchTable(capacity: options.descriptorsMax)
     try poller.add(
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
   }
@@ -118,6 +121,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     while registry.hasTasks { turn() }
     // What was called before the end is called.
     while hasWork { finishTurn() }
+    for watch in watches.all { watch.close(byReset: true) }
   }
 
   private var hasWork: Bool { !ready.isEmpty || runningOffset < running.count }
@@ -131,8 +135,12 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   }
 
   func receive(_ readiness: Readiness, for token: Token) {
-    assert(token.kind == .bell)
-    bell.silence()
+    if token.kind == .bell {
+      bell.silence()
+    } else {
+      // What an earlier event of this batch has closed is not found.
+      watches.find(token)?.receive(readiness)
+    }
   }
 
   func finishTurn() {
@@ -158,6 +166,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
       case .call(let name, let body):
         body()
         since = noteStep(name, since: since)
+      case .drop(let token): watches.find(token)?.wasDropped()
       case .stop: isStopping = true
       }
     }
@@ -259,7 +268,38 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     freeSlots.append(id.slot)
   }
 
+  // MARK: Descriptors
+
+  /// Watches a descriptor, edge-triggered and for both directions. Throws when there are too many, or the
+  /// kernel refuses.
+  func add(_ watch: Watch) throws(Errno) -> Token {
+    guard !watches.isFull else { throw .tooManyOpenFiles }
+    let token = watches.insert(watch)
+    do throws(Errno) {
+      try poller.add(watch.descriptor, for: .stream, token: token)
+    } catch {
+      watches.remove(token)
+      throw error
+    }
+    return token
+  }
+
+  /// Forgets a watch, whose descriptor the caller closes.
+  func remove(_ watch: Watch) {
+    watches.remove(watch.token)
+  }
+
   // MARK: Diagnostics
+
+  /// What is registered, and who waits for it.
+  var descriptors: [LoopListing.Descriptor] {
+    watches.all.map { watch in
+      LoopListing.Descriptor(
+        number: watch.descriptor, what: watch.what,
+        reader: watch.readWait.map { waits[Int($0.slot)].name },
+        writer: watch.writeWait.map { waits[Int($0.slot)].name })
+    }
+  }
 
   /// What tasks wait for, and which calls are to come.
   var waiting: [LoopListing.Wait] {

@@ -162,6 +162,18 @@ public struct ListeningSocket: ~Copyable, Sendable {
     ownedFile = file
   }
 
+  /// Changes what was asked for when it was made, for connections that arrive from now on; those that
+  /// wait already keep what they have. Throws when the kernel refuses.
+  public borrowing func change(backlog: Int, options: StreamOptions) throws(Failure) {
+    // Linux takes a second listen(2) as a new backlog, and nobody is turned away meanwhile.
+    guard listen(rawValue, CInt(clamping: backlog)) == 0 else {
+      throw Failure(action: "listen", errno: Errno(rawValue: errno))
+    }
+    if clinux_get_option(rawValue, SOL_SOCKET, SO_DOMAIN) != AF_UNIX {
+      changeStreamOptions(rawValue, options)
+    }
+  }
+
   /// Removes the file of a unix socket that this process made, if it is still there: somebody else
   /// may have put another in its place. Call once, when listening ends.
   public borrowing func removeOwnedPath() {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Addressing
 import Glibc
 import Plan
 import Testing
@@ -47,6 +48,7 @@ import Testing
     var expected = try #require(decode(text).plan)
     expected.routes[0].sessionsMax = 10000
     expected.upstreams[0].source = shown.upstreams[0].source
+    expected.admin = AdminPlan(listen: .v4(.loopback, port: 9901))
     #expect(shown == expected)
   }
 
