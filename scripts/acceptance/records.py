@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from harness import Address
 from traffic import connect, ping, process
 
-ROUND_SECONDS = 0.2
+ROUND_SECONDS = 0.1
 RECORD = struct.Struct("!IQ")
 
 _pipe = multiprocessing.get_context("fork").Pipe

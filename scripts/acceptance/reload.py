@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import socket
 import time
 from collections import Counter
@@ -24,13 +25,14 @@ from harness import Report, check_descriptors, mib, settle, text
 from lab import procfs
 from lab.proxies import wait_until
 from lab.sluice import Sluice
-from records import come_and_go, exchange, traffic
+from records import ROUND_SECONDS, come_and_go, exchange, traffic
 from traffic import connect, echo, endpoint, ping, warm_up
 
 SESSIONS = 2_000
 CHANGED_SESSIONS = 100
 RELOADS = 50
 WARM_RELOADS = 10
+SIGNALS = 20
 HELD_MAX = 80
 GROWTH_BYTES_MAX = 1024 * 1024
 ROUND_SECONDS_MAX = 2.0
@@ -100,6 +102,27 @@ def one_reload(proxy: Sluice, world: World, findings: Findings, held: Held) -> N
             findings.wrong.append(f"a wrong file, with '{word}': {lines[0].text}")
     probe(world, findings, held)
     held.use(set(world.routes))
+    # Traffic goes on for a while with what there is now.
+    time.sleep(world.dice.uniform(0, 2 * ROUND_SECONDS))
+
+
+def many_signals(proxy: Sluice, world: World, findings: Findings) -> None:
+    """One signal after the other, each with another file; the last one is what counts in the end."""
+    for _ in range(SIGNALS):
+        proxy.rewrite(world.next())
+        proxy.process.send_signal(signal.SIGHUP)
+        time.sleep(world.dice.choice((0, 0, 0.002, 0.01)))
+
+    def wrong() -> list[str]:
+        seen, held = Findings(), Held(world.dice)
+        probe(world, seen, held)
+        held.close()
+        return seen.wrong
+
+    try:
+        wait_until(lambda: not wrong(), 5, "the last of many files to count")
+    except TimeoutError as error:
+        findings.wrong += [str(error), *wrong()]
 
 
 def probe(world: World, findings: Findings, held: Held) -> None:
@@ -191,13 +214,14 @@ def measure(report: Report, proxy: Sluice, world: World) -> None:
         for _ in range(RELOADS):
             one_reload(proxy, world, findings, held)
         seconds = time.monotonic() - start
+        many_signals(proxy, world, findings)
         proxy.reload(world.base())
         growth = procfs.pss_bytes(proxy.pid) - memory
         tallies = {"steady": steady(), "changed": changed(), "newcomers": newcomers()}
         held.close()
 
     report.check(
-        f"{WARM_RELOADS} and {RELOADS} reloads did what their files say",
+        f"{WARM_RELOADS} and {RELOADS} reloads, and {SIGNALS} in a row, did what their files say",
         not findings.wrong,
         f"{findings.reloaded} taken, {findings.refused} refused with the reason, the slowest took "
         f"{findings.slowest * 1e3:.0f} ms; {RELOADS} in {seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""A name server changes its answers, and dies: endpoints follow, sessions do not notice.
+"""A name server changes its answers, falls silent, dies: endpoints follow, sessions do not notice.
 
 dnsmasq answers at an address of the loopback; only the proxy asks it, because the proxy has mounts
 of its own in which /etc/resolv.conf names it. Each address of the name is an endpoint that says
@@ -68,6 +68,11 @@ class NameServer:
         if self.process is not None:
             self.process.send_signal(signal.SIGHUP)
         return time.monotonic()
+
+    def stop(self) -> None:
+        """SIGSTOP: from now on it is silent."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
 
     def die(self) -> None:
         """SIGKILL."""
@@ -220,13 +225,14 @@ def measure(
         held.add(address, 10)
 
     mark = proxy.log.mark()
-    names.die()
+    names.stop()
     told(report, proxy, mark, "warning", "a name cannot be looked up", WARNING_SECONDS)
+    names.die()
     time.sleep(DEAD_SECONDS)
     served = served_by(address, 20)
     warnings = proxy.log.since(mark, "warning") + proxy.log.since(mark, "error")
     report.check(
-        "the name server is dead: endpoints stay, and the warning is not repeated",
+        "the name server is silent, then dead: endpoints stay, and the warning is not repeated",
         served == {"4": 20} and len(warnings) == 1,
         f"{spread(served)}, {len(warnings)} warnings after {DEAD_SECONDS:.0f} s more",
     )
