@@ -72,12 +72,19 @@ image: ## Build the container image sluice:latest (IMAGE=NAME, ENGINE=podman)
 image-test: image ## Run the image: not root, read-only, no capabilities, drained when stopped, under 100 MB
 	ENGINE=$(ENGINE) scripts/image-test.sh $(IMAGE)
 
+.PHONY: stop-test
+STOP ?= docker systemd
+stop-test: release $(if $(filter docker,$(STOP)),image) ## docker stop and systemctl stop under load lose no session (STOP=systemd for one)
+	@scripts/install.sh $(if $(filter systemd,$(STOP)),stop,acceptance)
+	$(if $(filter docker,$(STOP)),ENGINE=$(ENGINE) scripts/stop-under-load.py docker $(IMAGE))
+	$(if $(filter systemd,$(STOP)),scripts/stop-under-load.py systemd)
+
 .PHONY: interop
 interop: release ## Real programs through the proxy: redis, PostgreSQL, nginx, iperf3, openssl (QUICK=1)
 	scripts/interop.sh
 
 .PHONY: acceptance
-acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chaos, limits (ONLY="idle reset")
+acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads, logs, … (ONLY="idle reset")
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
 

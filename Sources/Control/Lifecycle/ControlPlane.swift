@@ -106,6 +106,7 @@ actor ControlPlane {
     stage = .serving
     logger.info("ready", metadata: ["workers": "\(running.workerCount)", "pid": "\(getpid())"])
     tellReady()
+    watchNames()
     loop.spawn(name: "changes") { await self.takeUpChanges() }
     watchNames()
     await waitForEnd()
