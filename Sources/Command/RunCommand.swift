@@ -2,9 +2,12 @@
 // Running the proxy: configuration, logs, proxy, in this order, each only when the one before is
 // sound.
 
+import Admin
 import ArgumentParser
 import Configuration
 import Control
+import Plan
+import Reactor
 
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -29,11 +32,27 @@ struct RunCommand: ParsableCommand {
       let manager = ServiceNotifier.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }
-      try Proxy.run(plan, source: PlanSource(file.source), log: log, manager: manager)
+      try Proxy.run(plan, source: PlanSource(file.source), log: log, manager: manager) {
+        plan, control throws(StartFailure) in
+        try adminService(plan, control)
+      }
     } catch {
       for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }
       throw ExitCode.cannotStart
     }
+  }
+}
+
+/// The admin interface of a proxy.
+private func adminService(
+  _ plan: AdminPlan, _ control: ProxyControl
+) throws(StartFailure) -> StatusService {
+  do throws(ListeningSocket.Failure) {
+    let server = try AdminServer(
+      plan, source: AdminSource(control, version: productVersion))
+    return StatusService(address: "\(server.address)") { await server.run() }
+  } catch {
+    throw StartFailure("admin: cannot listen at \(plan.listen): \(error)")
   }
 }
 

@@ -63,7 +63,9 @@ extension MetricsSnapshot {
       routes = topology.routes.filter { !$0.isRetired }.map(RouteMetrics.init)
       for upstream in topology.upstreams where !upstream.isRetired {
         for member in upstream.tiers.joined() {
-          endpoints.append(EndpointMetrics(topology.endpoints[member.endpoint.position]))
+          let endpoint = topology.endpoints[member.endpoint.position]
+          let health = status.checks[ObjectIdentifier(endpoint.state)]
+          endpoints.append(EndpointMetrics(endpoint, health))
         }
       }
     }
@@ -103,7 +105,7 @@ extension EndpointMetrics {
     .connectRefused, .connectTimedOut, .connectFailed, .reset, .unreachable,
   ]
 
-  fileprivate init(_ endpoint: Endpoint) {
+  fileprivate init(_ endpoint: Endpoint, _ health: HealthStatus?) {
     self.init(upstream: endpoint.upstreamName, endpoint: endpoint.name)
     let statistics = endpoint.state.statistics()
     isUp = endpoint.state.availability == .up
@@ -115,6 +117,11 @@ extension EndpointMetrics {
     connectFailures =
       statistics.failures.map { ("\($0.reason.word)", $0.count) }
       + EndpointMetrics.usualFailures.filter { !happened.contains($0) }.map { ("\($0.word)", 0) }
+    checks = health.map {
+      Checks(
+        ok: UInt64($0.goodCount), failed: UInt64($0.failedCount),
+        lastSeconds: $0.lastDuration.map { seconds($0.wholeNanoseconds) })
+    }
   }
 }
 

@@ -52,6 +52,11 @@ actor ControlPlane {
   let resolver: HostResolver
   var names = NameTable()
   var nameWatches: [String: NameWatch] = [:]
+  lazy var health = HealthMonitor(on: loop, logger: logger) { id, isUp in
+    self.assumeIsolated { $0.note(id, isUp: isUp) }
+  }
+  /// The endpoints that are checked, as workers look at them.
+  var checkedStates: [HealthSubject.ID: EndpointState] = [:]
 
   /// The first signal that ended it.
   var endSignal: SignalNumber?
@@ -106,9 +111,10 @@ actor ControlPlane {
     stage = .serving
     logger.info("ready", metadata: ["workers": "\(running.workerCount)", "pid": "\(getpid())"])
     tellReady()
-    watchNames()
     loop.spawn(name: "changes") { await self.takeUpChanges() }
+    loop.spawn(name: "health") { [health] in await health.run() }
     watchNames()
+    checkEndpoints()
     await waitForEnd()
     await shutDown(running)
   }

@@ -127,6 +127,7 @@ extension ControlPlane {
     await wait { running.isUsed }
     announceListeners(since: old.plan, old.listeners)
     watchNames()
+    checkEndpoints()
     return []
   }
 

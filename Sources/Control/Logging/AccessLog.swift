@@ -58,7 +58,8 @@ final class AccessLog: Sendable {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
       rings, format: RecordFormat(format, topology: topology), names: names, passes: passes,
-      unwritten: unwritten, to: output, logger: logger, complaintNanoseconds: complaintPause.wholeNanoseconds,
+      unwritten: unwritten, to: output, logger: logger,
+      complaintNanoseconds: complaintPause.wholeNanoseconds,
       isReopenWanted: isReopenWanted)
     try thread.start(name: "access-log") { isLast in writer.step(isLast) }
   }

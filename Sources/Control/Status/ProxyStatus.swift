@@ -30,6 +30,8 @@ public struct ProxyStatus: Sendable {
   public let answerNanoseconds: [UInt64?]
   /// The workers that have not answered for longer than `ControlPlane.answerPatience`.
   public let silentWorkers: [Int]
+  /// What the checks have come to, by the identity of the endpoint's state. Who is not checked is missing.
+  public let checks: [ObjectIdentifier: HealthStatus]
   /// How often the configuration was read again.
   public let reloads: ReloadCounts
   /// How often each name that is known could not be looked up.
@@ -69,7 +71,8 @@ public struct StatusService: Sendable {
   }
 
   /// Opens what a plan wants, on the loop. Throws in a sentence why that cannot be.
-  public typealias Opening = @Sendable (AdminPlan, ProxyControl) throws(StartFailure) -> StatusService
+  public typealias Opening =
+    @Sendable (AdminPlan, ProxyControl) throws(StartFailure) -> StatusService
 }
 
 extension ControlPlane {
@@ -82,7 +85,8 @@ extension ControlPlane {
       after: ControlPlane.answerPatience.wholeNanoseconds, at: loop.now)
     return ProxyStatus(
       stage: publicStage, topology: running?.topology, workers: running?.workerCounters ?? [],
-      answerNanoseconds: answers, silentWorkers: silent ?? [], reloads: reloads,
+      answerNanoseconds: answers, silentWorkers: silent ?? [], checks: checkStatuses,
+      reloads: reloads,
       nameFailures: names.failures, failingNames: names.failing,
       accessRecordsDropped: running?.accessLog?.droppedCount ?? 0,
       eventLinesDropped: log.droppedCount, lag: loop.lag)
