@@ -25,13 +25,13 @@ struct HealthTests {
   }
 
   /// A server whose answer to the path `/health` the test can change while it runs.
-  private func webServer(_ isHealthy: Switch) throws -> Server {
+  private func webServer(_ isHealthy: Switch, _ answer: String = "served") throws -> Server {
     try Server { connection in
       var head = ""
       while !head.hasSuffix("\r\n\r\n"), case let next = try connection.receive(1), !next.isEmpty {
         head += next
       }
-      guard head.hasPrefix("GET /health ") else { return try connection.send("served") }
+      guard head.hasPrefix("GET /health ") else { return try connection.send(answer) }
       let status = isHealthy.isOn ? "200 OK" : "503 Service Unavailable"
       try connection.send("HTTP/1.1 \(status)\r\nContent-Length: 2\r\n\r\nok")
     }
@@ -54,16 +54,21 @@ struct HealthTests {
   @Test("What an HTTP check says of an endpoint counts, there and back")
   func http() throws {
     let isHealthy = Switch(true)
-    let (web, other) = (try webServer(isHealthy), try Server.named("other"))
+    let (web, spare) = (try webServer(isHealthy), try webServer(Switch(true), "spare"))
     let proxy = try proxy(
-      [web.address, other.address], check: "http: {path: /health, status: [200], body: ok}")
+      [web.address, spare.address], check: "http: {path: /health, status: [200], body: ok}")
+    func answers() throws -> Set<String> {
+      Set(try (0..<4).map { _ in try Connection(proxy.address()).ask("x\r\n\r\n") })
+    }
+    #expect(try answers() == ["served", "spare"])
     isHealthy.isOn = false
     let down = proxy.event("endpoint is down")
-    // The other one speaks no HTTP and goes down by itself.
-    #expect(down != nil)
+    #expect(down?["endpoint"] == web.address)
+    #expect(down?["cause"]?.contains("503") == true)
+    #expect(try answers() == ["spare"])
     isHealthy.isOn = true
-    #expect(proxy.event("endpoint is up") != nil)
-    #expect(eventually { (try? Connection(proxy.address()).ask("x\r\n\r\n")) == "served" })
+    #expect(proxy.event("endpoint is up")?["endpoint"] == web.address)
+    #expect(try answers() == ["served", "spare"])
   }
 
   @Test("When all endpoints are down, clients are reset at once, and the record says so")
