@@ -25,7 +25,7 @@ IMAGEFLAGS = --build-arg VERSION="$$(sed -n 's/^public let productVersion = "\(.
 
 .PHONY: help
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: release ## Build and run the proxy with config.yaml (CONFIG=FILE for another)
@@ -93,6 +93,11 @@ check-unit: ## deploy/sluice.service: systemd has no complaint, and its exposure
 bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails where a mark is missed (QUICK=1)
 	@scripts/install.sh bench
 	scripts/bench.py
+
+.PHONY: bench-streams
+bench-streams: ## CPU per message of the event loop's streams beside asyncio and uvloop; fails above uvloop (QUICK=1)
+	@scripts/install.sh build bench-streams
+	scripts/bench-streams.py
 
 .PHONY: fuzz
 fuzz: release ## Long walks: mutated configurations, random schedules, chaotic clients (FILES=N SCHEDULES=N)

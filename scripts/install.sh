@@ -14,13 +14,14 @@ packages_for() {
       echo redis-server redis-tools postgresql postgresql-contrib nginx curl iperf3 openssl
       ;;
     bench) echo python3 haproxy nginx libnginx-mod-stream ;;
+    bench-streams) echo python3 python3-venv ;;
     acceptance) echo python3 binutils ;;
     binary) echo binutils ;;
     run) echo netcat-openbsd ;;
     schema) echo python3 python3-jsonschema ;;
     unit) echo systemd ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench acceptance binary run schema unit)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench bench-streams acceptance binary run schema unit)" >&2
       return 64
       ;;
   esac
@@ -56,7 +57,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop bench acceptance binary run schema unit)" >&2
+  echo "  (build lint interop bench bench-streams acceptance binary run schema unit)" >&2
   exit 64
 fi
 
