@@ -105,6 +105,11 @@ bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails w
 	@scripts/install.sh bench
 	scripts/bench.py
 
+.PHONY: bench-streams
+bench-streams: ## CPU per message of the event loop's streams beside asyncio and uvloop; fails above uvloop (QUICK=1)
+	@scripts/install.sh build bench-streams
+	scripts/bench-streams.py
+
 .PHONY: fuzz
 fuzz: release ## Long walks: mutated configurations, random schedules, chaotic clients (FILES=N SCHEDULES=N)
 	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/fuzz.sh

@@ -14,7 +14,7 @@ let package = Package(
   name: "sluice",
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
-    .library(name: "EventLoop", targets: ["EventLoop"]),
+    .library(name: "EventLoop", targets: ["EventLoop", "Addressing"]),
     .library(name: "Reactor", targets: ["Reactor"]),
   ],
   dependencies: [
@@ -29,7 +29,11 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
+    .target(
+      name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"],
+      // Asynchronous functions stay on their caller's executor: looking up the task's own at each call
+      // and return would cost more than the functions do.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .target(name: "Balancing"),
     .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
@@ -60,7 +64,15 @@ let package = Package(
     .executableTarget(
       name: "example-hello", dependencies: ["EventLoop"], path: "Examples/Hello"),
     .executableTarget(
+      name: "example-echo-client", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoClient"),
+    .executableTarget(
+      name: "example-echo-server", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoServer"),
+    .executableTarget(
       name: "example-gather", dependencies: ["EventLoop"], path: "Examples/Gather"),
+    .executableTarget(
+      name: "example-http-get", dependencies: ["EventLoop"], path: "Examples/HTTPGet"),
     .executableTarget(
       name: "example-many-tasks", dependencies: ["EventLoop"], path: "Examples/ManyTasks"),
     .executableTarget(
@@ -83,7 +95,8 @@ let package = Package(
       name: "ScenarioTests",
       dependencies: [
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
-        "example-many-tasks", "example-offload", "example-slow-callback",
+        "example-many-tasks", "example-offload", "example-slow-callback", "example-echo-client",
+        "example-echo-server", "example-http-get",
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
