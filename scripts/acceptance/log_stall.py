@@ -21,13 +21,15 @@ from harness import Address, Report, check_no_cpu, median, settle, text
 from lab import procfs
 from lab.proxies import free_port, wait_until
 from lab.sluice import Line, Log, Sluice, private_mounts
-from traffic import connect, echo, endpoint, ping
+from traffic import connect, echo, endpoint, ping, ping_once
 
 ROUNDS = 7
 ROUND_SECONDS = 0.35
 SPEED_SHARE_MIN = 0.9
 # What one kernel buffer, one batch and the queue hold, and several times that.
 FILLING_SESSIONS = 3_000
+RELOADS = 5
+RELOAD_SECONDS_MAX = 0.5
 PIPE_BYTES = 4_096
 DISK_BYTES = 64 * 1024
 # The program tells of losses every ten seconds at most.
@@ -167,11 +169,28 @@ def stopped_reader(report: Report, healthy: Clients, to: Address, core: int | No
             compare(report, what, healthy, clients)
             said(report, what, proxy.log, "")
             settle(proxy)
+            reloads(report, what, proxy, address, to)
             check_no_cpu(report, f"{what}: CPU when nothing happens", proxy, seconds=1.5)
             accounted(report, what, proxy.log, clients.sessions, written)
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def reloads(report: Report, what: str, proxy: Sluice, address: Address, to: Address) -> None:
+    """The configuration is taken up all the same: another route, whose sessions are not logged."""
+    start = time.monotonic()
+    for _ in range(RELOADS):
+        other = ("127.0.0.1", free_port())
+        route = f'  other: {{listen: "{text(other)}", to: "{text(to)}", log: {{access: off}}}}\n'
+        proxy.reload(configuration(address, to, "stdout") + route)
+        served = ping_once(other)
+    seconds = (time.monotonic() - start) / RELOADS
+    report.check(
+        f"{what}: {RELOADS} reloads take effect",
+        served and seconds < RELOAD_SECONDS_MAX,
+        f"{seconds * 1e3:.0f} ms each",
+    )
 
 
 def small_disk(where: Path) -> tuple[str, ...]:
