@@ -37,14 +37,22 @@ struct ProbeCommand: ParsableCommand {
   @Flag(help: "Ask whether the proxy lives, not whether it is ready for clients.")
   var live = false
 
+  @Flag(
+    help: "Answer yes where the configuration has no admin interface, which then cannot be asked.")
+  var ifConfigured = false
+
   func validate() throws {
-    if admin != nil && file.isGiven {
+    if admin != nil && (file.isGiven || ifConfigured) {
       throw ValidationError("--admin says where to ask; a configuration file is not read then.")
     }
   }
 
   func run() throws {
-    let probe = AdminProbe(try address(), live ? .isAlive : .isReady)
+    guard let address = try address() else {
+      print("there is no admin interface to ask")
+      return
+    }
+    let probe = AdminProbe(address, live ? .isAlive : .isReady)
     let duration = timeout.duration
     let outcome: AdminProbe.Outcome
     do {
@@ -67,9 +75,11 @@ struct ProbeCommand: ParsableCommand {
     }
   }
 
-  private func address() throws -> SocketAddress {
+  /// Where to ask; `nil` where nobody can be asked and need not.
+  private func address() throws -> SocketAddress? {
     if let admin { return admin }
     guard let plan = try loadPlanOrExit(file.source).admin else {
+      if ifConfigured { return nil }
       printError(
         "sluice: \(file.source) has no admin interface to ask; add `admin: {listen: "
           + "\"127.0.0.1:9901\"}`, or say where with --admin\n")

@@ -34,6 +34,7 @@ struct ProbeCommandTests {
       ["--admin", "localhost:9901"], ["--admin", "9901"], ["--timeout", "0s"],
       ["--timeout", "2"], ["--timeout", "-2s"], ["--timeout", "soon"],
       ["--admin", "127.0.0.1:1", "--config", "x.yaml"], ["--admin", "127.0.0.1:1", "x.yaml"],
+      ["--admin", "127.0.0.1:1", "--if-configured"],
     ])
   func wrongUsage(arguments: [String]) {
     let error = #expect(throws: (any Error).self) {

@@ -81,6 +81,9 @@ struct ProbeTests {
       #expect(outcome.errors.hasPrefix("sluice: \(path) \(words)"))
       withExtendedLifetime(folder) {}
     }
+    let (none, silent) = try file("")
+    #expect(try sluice("probe", silent, "--if-configured").exit == .code(0))
+    withExtendedLifetime(none) {}
     let (folder, path) = try file("admin: {}")
     #expect(try sluice("probe", path).exit == .code(78))
     withExtendedLifetime(folder) {}

@@ -24,7 +24,8 @@ public struct ProcessMetrics: Hashable, Sendable {
     let pageBytes = UInt64(sysconf(CInt(_SC_PAGESIZE)))
     var metrics = ProcessMetrics()
     metrics.startTime = startOfThisProcess
-    metrics.processorSeconds = processorSeconds()
+    // Finer than the ticks of /proc.
+    metrics.processorSeconds = seconds(of: CLOCK_PROCESS_CPUTIME_ID)
     metrics.residentBytes = contents(of: "/proc/self/statm").flatMap(residentPages)
       .map { $0 * pageBytes }
     metrics.openDescriptors = countDescriptors()
@@ -37,20 +38,15 @@ public struct ProcessMetrics: Hashable, Sendable {
     return metrics
   }
 
-  /// Asked once: whenever somebody sets the clock, the kernel moves the start of the machine, and a start
-  /// that moves looks like a restart.
+  /// Worked out once: whenever somebody sets the clock, the start of the machine moves, and a process
+  /// whose start moves looks restarted. /proc/stat has the start of the machine, too, but a service manager
+  /// may hide it (`ProcSubset=pid`).
   private static let startOfThisProcess: Double? = {
-    guard let boot = contents(of: "/proc/stat").flatMap(bootTime),
-      let ticks = contents(of: "/proc/self/stat").flatMap(startTicks)
+    guard let ticks = contents(of: "/proc/self/stat").flatMap(startTicks),
+      let now = seconds(of: CLOCK_REALTIME), let sinceBoot = seconds(of: CLOCK_BOOTTIME)
     else { return nil }
-    return Double(boot) + Double(ticks) / Double(sysconf(CInt(_SC_CLK_TCK)))
+    return now - sinceBoot + Double(ticks) / Double(sysconf(CInt(_SC_CLK_TCK)))
   }()
-
-  /// The second at which the machine started, of /proc/stat.
-  static func bootTime(_ text: String) -> UInt64? {
-    let line = text.split(separator: "\n").first { $0.hasPrefix("btime ") }
-    return line.flatMap { UInt64($0.dropFirst("btime ".count)) }
-  }
 
   /// The process's start in clock ticks since that of the machine, of /proc/self/stat: its 22nd field.
   /// The second one is the program's name in parentheses, which may hold anything.
@@ -66,10 +62,9 @@ public struct ProcessMetrics: Hashable, Sendable {
     return fields.count > 1 ? UInt64(fields[1]) : nil
   }
 
-  private static func processorSeconds() -> Double? {
-    // Finer than the ticks of /proc.
+  private static func seconds(of clock: clockid_t) -> Double? {
     var time = timespec()
-    guard clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 else { return nil }
+    guard clock_gettime(clock, &time) == 0 else { return nil }
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
@@ -92,8 +87,8 @@ public struct ProcessMetrics: Hashable, Sendable {
     defer { close(descriptor) }
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
-    // /proc/stat has a line for each processor and one for interrupts; a bound, in case it is no file.
-    while bytes.count < 1 << 20 {
+    // What is read here has one line; a bound, in case it is something else.
+    while bytes.count < 1 << 16 {
       let count = read(descriptor, &chunk, chunk.count)
       if count == -1 && errno == EINTR { continue }
       guard count > 0 else { break }

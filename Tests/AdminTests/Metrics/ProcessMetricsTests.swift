@@ -13,8 +13,6 @@ import Testing
     #expect(ProcessMetrics.startTicks("7 (a ) b) (c) \(fields)\n") == 22)
     #expect(ProcessMetrics.startTicks("7 (sluice) 3 4") == nil)
     #expect(ProcessMetrics.startTicks("") == nil)
-    #expect(ProcessMetrics.bootTime("cpu 1 2\nbtime 1763874000\nx 1\n") == 1_763_874_000)
-    #expect(ProcessMetrics.bootTime("cpu 1 2\nbtimes 3\n") == nil)
     #expect(ProcessMetrics.residentPages("10 20 30\n") == 20)
     #expect(ProcessMetrics.residentPages("10") == nil)
   }
