@@ -14,7 +14,7 @@ let package = Package(
   name: "sluice",
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
-    .library(name: "EventLoop", targets: ["EventLoop"]),
+    .library(name: "EventLoop", targets: ["EventLoop", "Addressing"]),
     .library(name: "Reactor", targets: ["Reactor"]),
   ],
   dependencies: [
@@ -29,9 +29,13 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"]),
-    .target(name: "HTTP1", dependencies: [httpTypes]),
+    .target(
+      name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"],
+      // Asynchronous functions stay on their caller's executor: looking up the task's own at each call
+      // and return would cost more than the functions do.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .target(name: "Balancing"),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
@@ -44,13 +48,31 @@ let package = Package(
         httpTypes, logging,
       ]),
     .target(
-      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+      name: "Admin",
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes,
+      ]),
+    .target(
+      name: "Command",
+      dependencies: [
+        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor",
+        "Addressing", argumentParser,
+        logging,
+      ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .executableTarget(
       name: "example-hello", dependencies: ["EventLoop"], path: "Examples/Hello"),
     .executableTarget(
+      name: "example-echo-client", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoClient"),
+    .executableTarget(
+      name: "example-echo-server", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoServer"),
+    .executableTarget(
       name: "example-gather", dependencies: ["EventLoop"], path: "Examples/Gather"),
+    .executableTarget(
+      name: "example-http-get", dependencies: ["EventLoop"], path: "Examples/HTTPGet"),
     .executableTarget(
       name: "example-many-tasks", dependencies: ["EventLoop"], path: "Examples/ManyTasks"),
     .executableTarget(
@@ -67,23 +89,29 @@ let package = Package(
         "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
-    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
     // Starts the built programs, so they must be built.
     .testTarget(
       name: "ScenarioTests",
       dependencies: [
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
-        "example-many-tasks", "example-offload", "example-slow-callback",
+        "example-many-tasks", "example-offload", "example-slow-callback", "example-echo-client",
+        "example-echo-server", "example-http-get",
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
-    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
       name: "DataPlaneTests",
-      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
+      dependencies: [
+        "DataPlane", "Control", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system,
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

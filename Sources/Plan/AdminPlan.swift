@@ -8,7 +8,8 @@ import Addressing
 public struct AdminPlan: Hashable, Sendable {
   /// Where it listens: a loopback address (port 0: the kernel picks one) or a unix socket.
   public var listen: SocketAddress
-  /// How many connections it holds at once; further ones wait to be accepted.
+  /// How many connections it holds at once. A further one takes the place of one that asks nothing; where
+  /// there is none, it is told so.
   public var connectionsMax: Int
   /// How long a connection may take to deliver a request, or to take an answer.
   public var timeout: Duration

@@ -28,7 +28,8 @@ extension Codec<AdminDraft> {
         field(
           "max_connections", \.connectionsMax, .integer(connections),
           standard: adminStandard.connectionsMax,
-          "How many connections it holds at once; further ones wait."),
+          "How many connections it holds at once. A further one takes the place of one that asks "
+            + "nothing, or is answered 503."),
         field(
           "timeout", \.timeout, timeout, standard: adminStandard.timeout,
           "How long a connection may take to deliver a request, or to take an answer."),

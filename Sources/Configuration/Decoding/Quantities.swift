@@ -91,6 +91,14 @@ extension ScalarCodec {
   }
 }
 
+extension Duration {
+  /// A duration as the configuration writes it, like `1h30m`; `nil` for any other text.
+  public init?(configurationText text: String) {
+    guard let duration = try? parseDuration(text) else { return nil }
+    self = duration
+  }
+}
+
 /// Numbers with units, the larger unit first, each unit once.
 func parseDuration(_ text: String) throws(Refusal) -> Duration {
   var rest = text.utf8[...]

@@ -68,22 +68,22 @@ extension HealthSubject {
 }
 
 /// What is known about a subject: for metrics and for who asks.
-struct HealthStatus: Hashable, Sendable {
+public struct HealthStatus: Hashable, Sendable {
   let id: HealthSubject.ID
   /// What logs and metrics call the endpoint.
-  let name: String
+  public let name: String
   /// The verdict.
-  var isUp = true
+  public internal(set) var isUp = true
   /// For how long it has stood: since the last change, or the beginning of the checks.
-  var unchangedFor: Duration = .zero
+  public internal(set) var unchangedFor: Duration = .zero
   /// How many checks were good.
-  var goodCount = 0
+  public internal(set) var goodCount = 0
   /// How many failed.
-  var failedCount = 0
+  public internal(set) var failedCount = 0
   /// How many could not be made, for want of something that this process needs.
-  var impossibleCount = 0
+  public internal(set) var impossibleCount = 0
   /// How long the last check took that was good or failed; `nil` before the first.
-  var lastDuration: Duration?
+  public internal(set) var lastDuration: Duration?
   /// Why the last one that failed did.
-  var lastFailure: String?
+  public internal(set) var lastFailure: String?
 }

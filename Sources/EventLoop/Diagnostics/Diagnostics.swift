@@ -26,6 +26,9 @@ public struct LagHistogram: Sendable {
   /// one counts the rest.
   public private(set) var buckets = [UInt64](repeating: 0, count: 32)
 
+  /// All turns together, in nanoseconds.
+  public private(set) var sumNanoseconds: UInt64 = 0
+
   /// How many turns were counted.
   public var count: UInt64 { buckets.reduce(0, +) }
 
@@ -33,6 +36,7 @@ public struct LagHistogram: Sendable {
     let microseconds = nanoseconds / 1000
     let bucket = UInt64.bitWidth - microseconds.leadingZeroBitCount
     buckets[min(bucket, buckets.count - 1)] += 1
+    sumNanoseconds &+= nanoseconds
   }
 
   /// A time that the given share of turns stayed under; `nil` before the first turn. `share` is from 0

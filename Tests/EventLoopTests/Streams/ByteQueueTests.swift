@@ -12,11 +12,12 @@ import Testing
     return queue
   }
 
-  @Test func whatGoesInComesOut() {
-    var generator = SystemRandomNumberGenerator()
+  @Test(arguments: 1...5 as ClosedRange<UInt64>)
+  func whatGoesInComesOut(seed: UInt64) {
+    var generator = Numbers(state: seed)
     var queue = ByteQueue()
     var expected: [UInt8] = []
-    for _ in 0..<2000 {
+    for _ in 0..<500 {
       let bytes = (0..<Int.random(in: 0...20, using: &generator)).map { UInt8($0) }
       bytes.withUnsafeBytes { queue.append($0) }
       expected += bytes

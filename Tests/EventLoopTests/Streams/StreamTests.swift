@@ -147,6 +147,48 @@ import Testing
     }
   }
 
+  @Test(arguments: 1...4 as ClosedRange<UInt64>)
+  func tasksThatReadAndWriteAreCancelledAtRandom(seed: UInt64) throws {
+    let loop = try Loop()
+    let ends = Shared((done: 0, cancelled: 0))
+    var numbers = Numbers(state: seed)
+    let plan = (0..<100).map { _ in
+      (
+        bytes: Int.random(in: 1...1_000_000, using: &numbers),
+        cancelAfter: Int.random(in: 0...60, using: &numbers)
+      )
+    }
+    try loop.run {
+      for (number, (bytes, cancelAfter)) in plan.enumerated() {
+        let task = loop.spawn(name: "task \(number)") {
+          let (one, other) = try Stream.pair()
+          async let sent: Void = {
+            try one.write(pattern(bytes))
+            try await one.drain()
+            one.close()
+            try await one.waitClosed()
+          }()
+          do {
+            let received = try await other.readToEnd(max: bytes)
+            try await sent
+            other.close()
+            if received == pattern(bytes) { ends.value.done += 1 }
+          } catch StreamError.cancelled {
+            other.abort()
+            ends.value.cancelled += 1
+          }
+        }
+        loop.call(
+          at: loop.now.advanced(by: UInt64(cancelAfter) * 1_000_000), name: "cancel"
+        ) { task.cancel() }
+      }
+      try await loop.waitUntil { loop.listing.tasks == ["main"] }
+      // What was closed and is not yet delivered is reset by those who do not read.
+      try await loop.waitUntil { loop.listing.descriptors == [] }
+    }
+    #expect(ends.value.done + ends.value.cancelled == 100)
+  }
+
   @Test func aReaderThatAlwaysFindsSomethingLetsOthersRun() throws {
     let loop = try Loop()
     let turns = Shared(0)

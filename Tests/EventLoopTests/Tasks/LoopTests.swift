@@ -207,18 +207,18 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(ends.value.slept > 0)
   }
 
-  @Test func aMillionTimersAreSetAndCancelled() throws {
+  @Test func manyTimersAreSetAndCancelled() throws {
     let loop = try Loop()
     try loop.run {
       let late = loop.now.advanced(by: 3_600_000_000_000)
       var calls: [ScheduledCall] = []
-      for number in 0..<1_000_000 {
+      for number in 0..<100_000 {
         calls.append(
           loop.call(at: late.advanced(by: UInt64(number) * 1000), name: "never") {
             Issue.record("a cancelled call was made")
           })
       }
-      #expect(loop.listing.waits.count == 1_000_000)
+      #expect(loop.listing.waits.count == 100_000)
       for call in calls { call.cancel() }
       #expect(loop.listing.waits == [])
     }
