@@ -316,6 +316,7 @@ private final class CheckedEndpoint: @unchecked Sendable {
 
   func currentStatus(at now: Instant) -> HealthStatus {
     var status = status
+    status.name = subject.name
     status.isUp = state.isUp
     status.unchangedFor = .nanoseconds(Int64(now.nanoseconds(since: changedAt)))
     return status

@@ -71,7 +71,7 @@ extension HealthSubject {
 public struct HealthStatus: Hashable, Sendable {
   let id: HealthSubject.ID
   /// What logs and metrics call the endpoint.
-  public let name: String
+  public internal(set) var name: String
   /// The verdict.
   public internal(set) var isUp = true
   /// For how long it has stood: since the last change, or the beginning of the checks.
