@@ -77,7 +77,7 @@ func raiseDescriptorLimit() -> Int {
   }
   // While they run, some are cancelled: those that have ended by then do not mind.
   for _ in 0..<20 {
-    for _ in 0..<(count / 50) { tasks[numbers.next(below: count)].cancel() }
+    for _ in 0..<(count / 20) { tasks[numbers.next(below: count)].cancel() }
     try await loop.sleep(for: .milliseconds(1))
   }
   var ends: [String: Int] = [:]

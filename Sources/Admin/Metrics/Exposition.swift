@@ -14,27 +14,47 @@
 extension ExpositionFormat {
   /// The text of families. Names are taken to be sound; label values and help texts may hold anything.
   public func text(of families: [MetricFamily]) -> [UInt8] {
-    var writer = ExpositionWriter(format: self)
+    var writer = ExpositionWriter(self)
     for family in families { writer.write(family) }
-    if self == .openMetrics { writer.bytes += "# EOF\n".utf8 }
-    return writer.bytes
+    return writer.finish()
   }
 }
 
-private struct ExpositionWriter {
-  let format: ExpositionFormat
-  var bytes: [UInt8] = []
+/// Families to text, one after another, for who cannot spend the time of all of them at once.
+struct ExpositionWriter {
+  private let format: ExpositionFormat
+  private var bytes: [UInt8] = []
+
+  init(_ format: ExpositionFormat) {
+    self.format = format
+  }
+
+  /// The whole text.
+  consuming func finish() -> [UInt8] {
+    if format == .openMetrics { bytes += "# EOF\n".utf8 }
+    return bytes
+  }
 
   mutating func write(_ family: MetricFamily) {
     // A family without samples is not mentioned: there is nothing of the kind in this configuration.
     guard !family.samples.isEmpty else { return }
     let sampleName = family.name + family.kind.suffix
     let familyName = format == .openMetrics ? family.name : sampleName
-    put("# HELP ", familyName, " ")
+    put("# HELP ")
+    put(familyName)
+    put(" ")
     putEscaped(family.help, quotes: format == .openMetrics)
-    put("\n# TYPE ", familyName, " ", family.kind.word(in: format), "\n")
+    put("\n# TYPE ")
+    put(familyName)
+    put(" ")
+    put(family.kind.word(in: format))
+    put("\n")
     if format == .openMetrics, let unit = family.unit {
-      put("# UNIT ", familyName, " ", unit, "\n")
+      put("# UNIT ")
+      put(familyName)
+      put(" ")
+      put(unit)
+      put("\n")
     }
     for sample in family.samples {
       switch sample.value {
@@ -49,7 +69,9 @@ private struct ExpositionWriter {
   private mutating func write(_ name: String, _ labels: [MetricLabel], _ value: String) {
     put(name)
     write(labels, bound: nil)
-    put(" ", value, "\n")
+    put(" ")
+    put(value)
+    put("\n")
   }
 
   private mutating func write(
@@ -58,9 +80,12 @@ private struct ExpositionWriter {
     var count: UInt64 = 0
     for (bound, inBucket) in zip(histogram.bounds + [.infinity], histogram.counts) {
       count += inBucket
-      put(name, "_bucket")
+      put(name)
+      put("_bucket")
       write(labels, bound: bound.expositionText)
-      put(" ", "\(count)", "\n")
+      put(" ")
+      put("\(count)")
+      put("\n")
     }
     write(name + "_sum", labels, histogram.sum.expositionText)
     write(name + "_count", labels, "\(count)")
@@ -70,20 +95,32 @@ private struct ExpositionWriter {
     guard !labels.isEmpty || bound != nil else { return }
     var separator = "{"
     for label in labels {
-      put(separator, label.name, "=\"")
+      put(separator)
+      put(label.name)
+      put("=\"")
       putEscaped(label.value, quotes: true)
       put("\"")
       separator = ","
     }
-    if let bound { put(separator, "le=\"", bound, "\"") }
+    if let bound {
+      put(separator)
+      put("le=\"")
+      put(bound)
+      put("\"")
+    }
     put("}")
   }
 
-  private mutating func put(_ texts: String...) {
-    for text in texts { bytes += text.utf8 }
+  private mutating func put(_ text: String) {
+    bytes += text.utf8
   }
 
   private mutating func putEscaped(_ text: String, quotes: Bool) {
+    // As good as always there is nothing to escape.
+    guard text.utf8.contains(where: \.mayNeedEscape) else {
+      bytes += text.utf8
+      return
+    }
     for byte in text.utf8 {
       switch byte {
       case UInt8(ascii: "\\"): bytes += "\\\\".utf8
@@ -92,6 +129,12 @@ private struct ExpositionWriter {
       default: bytes.append(byte)
       }
     }
+  }
+}
+
+extension UInt8 {
+  fileprivate var mayNeedEscape: Bool {
+    self == UInt8(ascii: "\\") || self == UInt8(ascii: "\n") || self == UInt8(ascii: "\"")
   }
 }
 

@@ -70,7 +70,7 @@ extension MetricsSnapshot {
       }
     }
     acceptPauses = status.workers.reduce(0) { $0 + UInt64($1[.acceptPaused]) }
-    loopLags = [LoopLagMetrics(loop: "control", seconds: HistogramSnapshot(status.lag))]
+    loopLags = [LoopLagMetrics(loop: "control", status.lag)]
     accessRecordsDropped = UInt64(status.accessRecordsDropped)
     eventLinesDropped = UInt64(status.eventLinesDropped)
     reloads.ok = UInt64(status.reloads.succeeded)
@@ -130,16 +130,6 @@ extension HistogramSnapshot {
     self.init(
       bounds: histogram.boundsNanoseconds.map(seconds), counts: histogram.counts,
       sum: seconds(histogram.sumNanoseconds))
-  }
-
-  /// From a microsecond to about 17 seconds, each bound twice the one before.
-  fileprivate init(_ lag: LagHistogram) {
-    let bounds = 24
-    self.init(
-      bounds: (1...bounds).map { Double(UInt64(1) << $0) / 1e6 },
-      counts: [lag.buckets[0] + lag.buckets[1]] + lag.buckets[2...bounds]
-        + [lag.buckets[(bounds + 1)...].reduce(0, +)],
-      sum: seconds(lag.sumNanoseconds))
   }
 }
 

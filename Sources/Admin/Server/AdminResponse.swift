@@ -34,11 +34,11 @@ struct AdminResponse: Hashable, Sendable {
     return AdminResponse(readiness.isReady ? .ok : .serviceUnavailable, text)
   }
 
-  /// The metrics.
-  static func metrics(_ families: [MetricFamily], as format: ExpositionFormat) -> AdminResponse {
+  /// The metrics, as text in a format.
+  static func metrics(_ text: [UInt8], _ format: ExpositionFormat) -> AdminResponse {
     var response = AdminResponse(.ok, "")
     response.contentType = format.contentType
-    response.content = format.text(of: families)
+    response.content = text
     return response
   }
 

@@ -132,7 +132,13 @@ public final class AdminServer: Sendable {
         let until = loop.now.advanced(by: limits.collect.wholeNanoseconds)
         var snapshot = try await source.metrics(until)
         snapshot.adminRequests = state.requests
-        return .metrics(snapshot.families, as: format)
+        var writer = ExpositionWriter(format)
+        for family in snapshot.families {
+          writer.write(family)
+          // Thousands of endpoints take milliseconds for each family; health checks must not wait for all.
+          try await loop.yield()
+        }
+        return .metrics(writer.finish(), format)
       } catch {
         return .noMetrics("\(error)")
       }

@@ -11,19 +11,21 @@ extension ControlPlane {
   func checkEndpoints() {
     guard let running else { return }
     let topology = running.topology
-    let hosts = plan.hosts(names.resolutions)
     var subjects: [HealthSubject] = []
     var current: [HealthSubject.ID: EndpointState] = [:]
     for upstream in topology.upstreams where !upstream.isRetired {
       guard let upstreamPlan = plan.upstreams.first(where: { $0.name == upstream.name }),
         upstreamPlan.check != nil
       else { continue }
-      let endpoints = upstream.tiers.joined().map { topology.endpoints[$0.endpoint.position] }
+      let hosts = upstreamPlan.hosts(names.resolutions)
+      let members = Array(upstream.tiers.joined())
+      let endpoints = members.map { topology.endpoints[$0.endpoint.position] }
       let checked = HealthSubject.subjects(
         of: upstreamPlan,
-        endpoints.map {
+        zip(members, endpoints).map { member, endpoint in
           ResolvedEndpoint(
-            name: $0.name, host: hosts[$0.socketAddress], address: $0.socketAddress)
+            name: endpoint.name, host: hosts[endpoint.socketAddress],
+            address: endpoint.socketAddress, takesSessions: member.weight > 0)
         })
       for (subject, endpoint) in zip(checked, endpoints) { current[subject.id] = endpoint.state }
       subjects += checked
@@ -50,11 +52,11 @@ extension ControlPlane {
   }
 }
 
-extension ProxyPlan {
-  /// The host names that addresses of endpoints stand for.
+extension UpstreamPlan {
+  /// The host names that addresses of its endpoints stand for.
   fileprivate func hosts(_ names: [String: Resolution]) -> [SocketAddress: String] {
     var hosts: [SocketAddress: String] = [:]
-    for endpoint in upstreams.flatMap(\.endpoints) {
+    for endpoint in endpoints {
       guard case .name(let host, let port) = endpoint.address,
         case .addresses(let addresses) = names[host]
       else { continue }

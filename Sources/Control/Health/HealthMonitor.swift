@@ -203,6 +203,7 @@ final class HealthMonitor: @unchecked Sendable {
       metadata["cause"] = "\(endpoint.status.lastFailure ?? "")"
       logger.warning("endpoint is down", metadata: metadata)
     }
+    guard endpoint.subject.takesSessions else { return }
     upstreams[id.upstream]?.downCount += isUp ? -1 : 1
     review(id.upstream)
   }
@@ -211,7 +212,7 @@ final class HealthMonitor: @unchecked Sendable {
   private func reviewUpstreams() {
     let wereAllDown = upstreams.filter(\.value.isToldAllDown).keys
     upstreams = [:]
-    for (id, endpoint) in endpoints {
+    for (id, endpoint) in endpoints where endpoint.subject.takesSessions {
       upstreams[id.upstream, default: UpstreamHealth()].count += 1
       if !endpoint.state.isUp { upstreams[id.upstream]?.downCount += 1 }
     }
@@ -266,7 +267,8 @@ final class HealthMonitor: @unchecked Sendable {
   }
 }
 
-/// How many of an upstream's endpoints are checked and down, and what was said about it.
+/// How many of an upstream's endpoints would get sessions, how many of these are down, and what was said
+/// about it.
 private struct UpstreamHealth {
   var count = 0
   var downCount = 0
@@ -299,8 +301,9 @@ private final class CheckedEndpoint: @unchecked Sendable {
   /// The subject as a later plan has it. Returns whether anything about its check is different.
   func change(to later: HealthSubject) -> Bool {
     assert(later.id == subject.id)
-    guard later != subject else { return false }
+    let isSame = later.isChecked(like: subject)
     subject = later
+    guard !isSame else { return false }
     state.forgetChange()
     interruption.set()
     return true
@@ -313,6 +316,7 @@ private final class CheckedEndpoint: @unchecked Sendable {
 
   func currentStatus(at now: Instant) -> HealthStatus {
     var status = status
+    status.name = subject.name
     status.isUp = state.isUp
     status.unchangedFor = .nanoseconds(Int64(now.nanoseconds(since: changedAt)))
     return status

@@ -26,6 +26,15 @@ struct HealthSubject: Hashable, Sendable {
   let source: [IPAddress]
   /// How it is checked.
   let check: HealthCheckPlan
+  /// Whether it would get sessions, which one of weight 0 does not: it is checked, but it does not count
+  /// for whether an upstream has anybody left.
+  var takesSessions = true
+
+  /// Whether another check is made of `other`, the same endpoint.
+  func isChecked(like other: HealthSubject) -> Bool {
+    assert(id == other.id)
+    return check == other.check && host == other.host && source == other.source
+  }
 }
 
 /// An endpoint of an upstream, as it is known once its name has been looked up.
@@ -36,6 +45,8 @@ struct ResolvedEndpoint: Hashable, Sendable {
   let host: String?
   /// Where it serves.
   let address: SocketAddress
+  /// Whether its weight is not 0.
+  var takesSessions = true
 }
 
 extension HealthSubject {
@@ -50,7 +61,8 @@ extension HealthSubject {
       ordinals[endpoint.address] = ordinal + 1
       return HealthSubject(
         id: ID(upstream: upstream.name, address: endpoint.address, ordinal: ordinal),
-        name: endpoint.name, host: endpoint.host, source: upstream.source, check: check)
+        name: endpoint.name, host: endpoint.host, source: upstream.source, check: check,
+        takesSessions: endpoint.takesSessions)
     }
   }
 }
@@ -59,7 +71,7 @@ extension HealthSubject {
 public struct HealthStatus: Hashable, Sendable {
   let id: HealthSubject.ID
   /// What logs and metrics call the endpoint.
-  public let name: String
+  public internal(set) var name: String
   /// The verdict.
   public internal(set) var isUp = true
   /// For how long it has stood: since the last change, or the beginning of the checks.

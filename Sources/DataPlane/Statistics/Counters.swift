@@ -14,16 +14,19 @@ struct CounterBlock: Sendable {
   // SAFETY: the memory is the table's; every access to it is atomic.
   fileprivate nonisolated(unsafe) let counters: UnsafeMutablePointer<Atomic<UInt64>>
 
+  subscript(counter: Int) -> UInt64 {
+    get { counters[counter].load(ordering: .relaxed) }
+    nonmutating set { counters[counter].store(newValue, ordering: .relaxed) }
+  }
+
   func add(_ amount: UInt64, to counter: Int) {
-    let value = counters[counter].load(ordering: .relaxed)
-    counters[counter].store(value &+ amount, ordering: .relaxed)
+    self[counter] = self[counter] &+ amount
   }
 
   /// Adds one, and makes everything that this thread did before visible to whoever reads the new
   /// value with `CounterTable.settledSum`.
   func publishOne(to counter: Int) {
-    let value = counters[counter].load(ordering: .relaxed)
-    counters[counter].store(value &+ 1, ordering: .releasing)
+    counters[counter].store(self[counter] &+ 1, ordering: .releasing)
   }
 }
 
@@ -58,9 +61,7 @@ final class CounterTable: Sendable {
 
   /// A number, over all workers. Any thread.
   func sum(_ counter: Int) -> UInt64 {
-    (0..<workers).reduce(0) {
-      $0 &+ block(of: $1).counters[counter].load(ordering: .relaxed)
-    }
+    (0..<workers).reduce(0) { $0 &+ block(of: $1)[counter] }
   }
 
   /// A number that is added to with `publishOne`, over all workers.

@@ -71,10 +71,11 @@ struct RouteCounters {
   fileprivate static var uploadBytes: Int { 1 }
   fileprivate static var downloadBytes: Int { 2 }
   private static var firstEnd: Int { 3 }
+  private static let origins = SessionEnd.Origin.allCases.count
   fileprivate static let connect = HistogramLayout(
     boundsNanoseconds: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000].map {
       $0 * 1_000_000
-    }, start: firstEnd + SessionEnd.Reason.allCases.count * SessionEnd.Origin.allCases.count)
+    }, start: firstEnd + SessionEnd.Reason.allCases.count * origins)
   fileprivate static let duration = HistogramLayout(
     boundsNanoseconds: [10, 50, 100, 500, 1000, 5000, 10_000, 60_000, 300_000, 900_000, 3_600_000]
       .map { $0 * 1_000_000 }, start: connect.end)
@@ -82,7 +83,7 @@ struct RouteCounters {
 
   fileprivate static func position(_ reason: SessionEnd.Reason, _ origin: SessionEnd.Origin) -> Int
   {
-    firstEnd + Int(reason.rawValue) * SessionEnd.Origin.allCases.count + Int(origin.rawValue)
+    firstEnd + Int(reason.rawValue) * origins + Int(origin.rawValue)
   }
 
   fileprivate let block: CounterBlock

@@ -30,13 +30,17 @@ public final class WorkerCounters: Sendable {
     case topologyChanges
   }
 
-  private let table = CounterTable(counters: Kind.allCases.count, workers: 1)
+  private let table: CounterTable
+  private let block: CounterBlock
 
-  init() {}
+  init() {
+    table = CounterTable(counters: Kind.allCases.count, workers: 1)
+    block = table.block(of: 0)
+  }
 
   /// How often `kind` has happened.
   public internal(set) subscript(kind: Kind) -> Int {
-    get { Int(table.sum(kind.rawValue)) }
-    set { table.block(of: 0).add(UInt64(newValue - self[kind]), to: kind.rawValue) }
+    get { Int(truncatingIfNeeded: block[kind.rawValue]) }
+    set { block[kind.rawValue] = UInt64(truncatingIfNeeded: newValue) }
   }
 }

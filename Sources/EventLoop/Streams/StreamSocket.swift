@@ -246,8 +246,13 @@ final class StreamSocket: Watch, @unchecked Sendable {
     while true {
       guard isOpen, !isClosing else { throw .closed }
       if let writeFailure { throw .failed(action: "writing", writeFailure) }
-      guard isPaused else { return }
-      try StreamSocket.check(await waitWritable("drain", until: deadline))
+      if isPaused {
+        try StreamSocket.check(await waitWritable("drain", until: deadline))
+      } else {
+        // Where the peer takes everything at once, others must run all the same.
+        if !engine.spend() { try StreamSocket.check(await waitForTurn()) }
+        return
+      }
     }
   }
 

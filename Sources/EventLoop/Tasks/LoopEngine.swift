@@ -143,11 +143,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   func runUntilStopped() {
     while !isStopping { turn() }
     registry.cancelAll()
-    while registry.hasTasks { turn() }
-    // What was called before the end is called.
-    while hasWork { finishTurn() }
-    // What was closed is delivered, each for as long as its linger lasts; what was not is dropped.
-    while lingering > 0 { turn() }
+    // What was called before the end is called; what was closed is delivered, each stream for as long as its
+    // linger lasts; what is still open then is dropped.
+    while registry.hasTasks || hasWork || lingering > 0 { turn() }
     for watch in watches.all { watch.wasDropped() }
   }
 
@@ -297,8 +295,11 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
 
   /// Forgets a call; nothing if it was made.
   func discard(_ id: WaitID) {
-    guard isCurrent(id), case .call = waits[Int(id.slot)].waiter else { return }
+    guard isCurrent(id), case .call(let body) = waits[Int(id.slot)].waiter else { return }
     release(id)
+    // What the body has captured may end with it, and may do so by coming back here: not before the
+    // wait is released.
+    withExtendedLifetime(body) {}
   }
 
   private func isCurrent(_ id: WaitID) -> Bool {

@@ -43,10 +43,10 @@ import Testing
 
   @Test func metricsHaveTheTypeOfTheirFormat() {
     let families = [MetricFamily("x", .gauge, "X.", [MetricSample([], .count(1))])]
-    let classic = text(.metrics(families, as: .classic))
+    let classic = text(.metrics(ExpositionFormat.classic.text(of: families), .classic))
     #expect(classic.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"))
     #expect(classic.hasSuffix("\nx 1\n"))
-    let open = text(.metrics(families, as: .openMetrics))
+    let open = text(.metrics(ExpositionFormat.openMetrics.text(of: families), .openMetrics))
     #expect(open.contains("application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"))
     #expect(open.hasSuffix("\nx 1\n# EOF\n"))
   }

@@ -154,6 +154,24 @@ private func every(
     }
   }
 
+  @Test func whoGetsNoSessionsAnywayIsNoHelp() throws {
+    try Loop().run {
+      let server = try CheckedServer(.silence)
+      var spare = sampleSubject(every(10), at: server.address, name: "spare")
+      spare.takesSessions = false
+      let rig = Rig([sampleSubject(every(10), at: vacantAddress(), name: "dead"), spare])
+      #expect(try await soon { rig.log.lines.count == 2 })
+      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      // Another weight is no other check.
+      let counted = rig.monitor.statuses()[1].goodCount
+      spare.takesSessions = true
+      rig.monitor.replace(with: [spare])
+      #expect(rig.log.lines.last == "info an endpoint is up again upstream=u")
+      #expect(rig.status?.goodCount ?? 0 >= counted)
+      try await rig.stop()
+    }
+  }
+
   @Test func whoIsRemovedIsNotCheckedAnyMoreWhateverItWaitsFor() throws {
     try Loop().run {
       let hanging = try CheckedServer(.silence)

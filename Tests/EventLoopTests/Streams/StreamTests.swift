@@ -207,6 +207,23 @@ import Testing
     }
   }
 
+  @Test func aWriterWhosePeerTakesEverythingLetsOthersRun() throws {
+    let loop = try Loop()
+    let turns = Shared(0)
+    try loop.run {
+      let (one, _) = try Stream.pair()
+      let counter = loop.spawn(name: "counter") {
+        while true {
+          try await loop.yield()
+          turns.value += 1
+        }
+      }
+      for _ in 0..<1000 { try await one.drain() }
+      counter.cancel()
+      #expect(turns.value > 5)
+    }
+  }
+
   // MARK: Writing
 
   @Test func drainWaitsAboveTheHighWatermarkUntilTheLowOne() throws {

@@ -163,6 +163,36 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(calls.value == ["made"])
   }
 
+  @Test func aCancelledCallMayHoldTheLastReferenceToWhatUsesTheLoop() throws {
+    let loop = try Loop()
+    try loop.run {
+      func schedule() throws -> ScheduledCall {
+        let (one, other) = try Stream.pair()
+        return loop.call(at: loop.now.advanced(by: 3_600_000_000_000), name: "abort") {
+          one.abort()
+          other.abort()
+        }
+      }
+      let call = try schedule()
+      #expect(loop.listing.descriptors.count == 2)
+      call.cancel()
+      #expect(loop.listing.descriptors == [])
+    }
+  }
+
+  @Test func yieldingLetsWhatIsReadyRun() throws {
+    let loop = try Loop()
+    let order = Shared<[String]>([])
+    try loop.run {
+      loop.spawn(name: "other") { order.value.append("other") }
+      loop.call(name: "call") { order.value.append("call") }
+      try await loop.yield()
+      order.value.append("main")
+    }
+    #expect(Set(order.value.prefix(2)) == ["other", "call"])
+    #expect(order.value.last == "main")
+  }
+
   @Test func severalLoopsRunBesideEachOther() throws {
     let one = try Loop(LoopOptions(name: "one"))
     let other = try Loop(LoopOptions(name: "other"))
