@@ -74,7 +74,8 @@ def freeze(report: Report) -> None:
 def turn(report: Report, proxy: Sluice, endpoint: Endpoint, is_stopping: bool) -> None:
     """Stops the endpoint or lets it go on, and waits for the line that tells of it."""
     state, count = ("down", FALL) if is_stopping else ("up", RISE)
-    soonest = (count - 1) * EVERY * (1 - JITTER)
+    # A check that is under way is not lost on an endpoint that goes on.
+    soonest = (count - 1) * EVERY * (1 - JITTER) - TIMEOUT
     latest = count * (EVERY * (1 + JITTER) + TIMEOUT) + SLACK_SECONDS
     what = f"{'stopped' if is_stopping else 'goes on'}: the log says 'endpoint is {state}'"
     kind = "warning" if is_stopping else "info"
@@ -93,11 +94,12 @@ def turn(report: Report, proxy: Sluice, endpoint: Endpoint, is_stopping: bool) -
         report.check(what, False, str(error))
         return
     seconds = line.time - at
+    up = proxy.metrics()("sluice_endpoint_up", **wanted)
     cause = f", cause: {line.pairs['cause']}" if "cause" in line.pairs else ""
     report.check(
         what,
-        soonest <= seconds <= latest,
-        f"after {seconds:.2f} s ({soonest:.1f} to {latest:.1f}){cause}",
+        soonest <= seconds <= latest and up == (0 if is_stopping else 1),
+        f"after {seconds:.2f} s ({soonest:.1f} to {latest:.1f}), sluice_endpoint_up {up:.0f}{cause}",
     )
 
 

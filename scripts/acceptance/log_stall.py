@@ -122,9 +122,10 @@ def said(report: Report, what: str, log: Log, cause: str) -> None:
 
 
 def accounted(
-    report: Report, what: str, log: Log, sessions: int, written: Callable[[], int]
+    report: Report, what: str, proxy: Sluice, sessions: int, written: Callable[[], int]
 ) -> None:
     """Every session's record was written, or is in a count."""
+    log = proxy.log
 
     def lost() -> int:
         return sum(int(line.pairs["count"]) for line in lost_lines(log))
@@ -133,10 +134,12 @@ def accounted(
         wait_until(
             lambda: written() + lost() >= sessions, SAID_WITHIN_SECONDS, "all to be accounted for"
         )
+    metric = int(proxy.metrics()("sluice_log_dropped_total", log="access"))
     report.check(
         f"{what}: every session is in the log or counted as lost",
-        written() + lost() == sessions and lost() > 0,
-        f"{written()} written and {lost()} lost of {sessions}, in {len(lost_lines(log))} warnings",
+        written() + lost() == sessions and metric == lost() > 0,
+        f"{written()} written and {lost()} lost of {sessions}, told in {len(lost_lines(log))} "
+        f"warnings, {metric} in the metrics",
     )
 
 
@@ -171,7 +174,7 @@ def stopped_reader(report: Report, healthy: Clients, to: Address, core: int | No
             settle(proxy)
             reloads(report, what, proxy, address, to)
             check_no_cpu(report, f"{what}: CPU when nothing happens", proxy, seconds=1.5)
-            accounted(report, what, proxy.log, clients.sessions, written)
+            accounted(report, what, proxy, clients.sessions, written)
     finally:
         os.close(reading)
         os.close(writing)
@@ -224,7 +227,7 @@ def full_disk(report: Report, healthy: Clients, to: Address, core: int | None) -
             accounted(
                 report,
                 what,
-                proxy.log,
+                proxy,
                 clients.sessions,
                 lambda: records_in(before) + records_in(file.read_bytes()),
             )

@@ -214,6 +214,7 @@ def measure(report: Report, proxy: Sluice, world: World) -> None:
         for _ in range(RELOADS):
             one_reload(proxy, world, findings, held)
         seconds = time.monotonic() - start
+        metrics = proxy.metrics()
         many_signals(proxy, world, findings)
         proxy.reload(world.base())
         growth = procfs.pss_bytes(proxy.pid) - memory
@@ -227,6 +228,10 @@ def measure(report: Report, proxy: Sluice, world: World) -> None:
         f"{findings.slowest * 1e3:.0f} ms; {RELOADS} in {seconds:.1f} s"
         + "".join(f"\n        {one}" for one in findings.wrong[:5]),
     )
+    # The return to the first file was one more.
+    wanted = {"ok": findings.reloaded + 1, "failed": findings.refused}
+    counted = {result: int(metrics("sluice_reloads_total", result=result)) for result in wanted}
+    report.check("the metrics have counted them", counted == wanted, f"{counted}")
     for name, what in (
         ("steady", f"{SESSIONS} sessions of an unchanged route: no record lost"),
         ("changed", f"{CHANGED_SESSIONS} sessions of a route that changes: no record lost"),

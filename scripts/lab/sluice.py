@@ -12,15 +12,18 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from lab.proxies import Proxy, ProxyFailed, Settings, wait_until
+from lab.proxies import Proxy, ProxyFailed, Settings, free_port, wait_until
 
 _PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
+_SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -106,7 +109,8 @@ class Log:
 
 
 class Sluice(Proxy):
-    """A running Sluice with the given file. Use it as a context, as any proxy.
+    """A running Sluice with the given file, to which an admin interface is added. Use it as a
+    context, as any proxy.
 
     `prefix` is a command that ends in executing the rest of its arguments in its own process;
     `access_fd` takes the access log in place of the file that has the other one.
@@ -124,6 +128,7 @@ class Sluice(Proxy):
         self.text = text
         self.prefix = prefix
         self.access_fd = access_fd
+        self.admin_port = free_port()
 
     @property
     def file(self) -> Path:
@@ -134,7 +139,8 @@ class Sluice(Proxy):
         """Puts another file in the place of the configuration. Nothing is read yet."""
         self.text = text
         new = self.file.with_suffix(".new")
-        new.write_text(text, encoding="utf-8")
+        admin = f'admin: {{listen: "127.0.0.1:{self.admin_port}"}}'
+        new.write_text(f"{admin}\n{text}", encoding="utf-8")
         new.replace(self.file)
 
     def reload(self, text: str, seconds: float = 10) -> list[Line]:
@@ -156,10 +162,34 @@ class Sluice(Proxy):
             time.sleep(0.05)  # reasons are written one after the other
         return told()
 
+    def metrics(self) -> Callable[..., float]:
+        """What the admin interface tells now: `read(name, label=value, ...)` is the sum of all
+        samples of that name which have these labels; LookupError when there are none."""
+        url = f"http://127.0.0.1:{self.admin_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode("utf-8")
+        samples = []
+        for line in text.splitlines():
+            if match := _SAMPLE.match(line):
+                labels = dict(_LABEL.findall(match[2] or ""))
+                samples.append((match[1], labels, float(match[3])))
+
+        def read(name: str, **wanted: str) -> float:
+            found = [
+                value
+                for sample, labels, value in samples
+                if sample == name and wanted.items() <= labels.items()
+            ]
+            if not found:
+                raise LookupError(f"no metric {name} {wanted}")
+            return sum(found)
+
+        return read
+
     def command(self) -> list[str]:
         """The command line, with its configuration file written."""
         command = super().command()
-        self.file.write_text(self.text, encoding="utf-8")
+        self.rewrite(self.text)
         return [*self.prefix, *command]
 
     def _stdout(self, output: IO[bytes]) -> IO[bytes] | int:

@@ -115,8 +115,19 @@ actor ControlPlane {
     loop.spawn(name: "health") { [health] in await health.run() }
     watchNames()
     checkEndpoints()
+    if let accessLog = running.accessLog {
+      loop.spawn(name: "access log") { try await self.tellLosses(of: accessLog) }
+    }
     await waitForEnd()
     await shutDown(running)
+  }
+
+  /// Has the access log's losses told, though its own thread may be waiting for a reader that has stopped.
+  private func tellLosses(of accessLog: AccessLog) async throws {
+    while true {
+      try await loop.sleep(for: .seconds(5))
+      accessLog.tellLosses()
+    }
   }
 
   /// Answers questions from the start on: "not yet" is an answer, too. Returns what is in the way.
