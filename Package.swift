@@ -6,6 +6,7 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
@@ -13,11 +14,13 @@ let package = Package(
   name: "sluice",
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
-    .library(name: "EventLoop", targets: ["EventLoop"]),
+    .library(name: "EventLoop", targets: ["EventLoop", "Addressing"]),
     .library(name: "Reactor", targets: ["Reactor"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    // Without its trait that brings URLs, and with them Foundation.
+    .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
     .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
   ],
@@ -26,8 +29,13 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
-    .target(name: "EventLoop", dependencies: ["CLinux", "Reactor"]),
+    .target(
+      name: "EventLoop", dependencies: ["CLinux", "Reactor", "Addressing"],
+      // Asynchronous functions stay on their caller's executor: looking up the task's own at each call
+      // and return would cost more than the functions do.
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .target(name: "Balancing"),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
@@ -35,15 +43,36 @@ let package = Package(
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
-      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+      dependencies: [
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        httpTypes, logging,
+      ]),
     .target(
-      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+      name: "Admin",
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes,
+      ]),
+    .target(
+      name: "Command",
+      dependencies: [
+        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor",
+        "Addressing", argumentParser,
+        logging,
+      ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .executableTarget(
       name: "example-hello", dependencies: ["EventLoop"], path: "Examples/Hello"),
     .executableTarget(
+      name: "example-echo-client", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoClient"),
+    .executableTarget(
+      name: "example-echo-server", dependencies: ["EventLoop", "Addressing"],
+      path: "Examples/EchoServer"),
+    .executableTarget(
       name: "example-gather", dependencies: ["EventLoop"], path: "Examples/Gather"),
+    .executableTarget(
+      name: "example-http-get", dependencies: ["EventLoop"], path: "Examples/HTTPGet"),
     .executableTarget(
       name: "example-many-tasks", dependencies: ["EventLoop"], path: "Examples/ManyTasks"),
     .executableTarget(
@@ -56,19 +85,26 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", logging,
+        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
-    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
     // Starts the built programs, so they must be built.
     .testTarget(
       name: "ScenarioTests",
       dependencies: [
         "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
-        "example-many-tasks", "example-offload", "example-slow-callback",
+        "example-many-tasks", "example-offload", "example-slow-callback", "example-echo-client",
+        "example-echo-server", "example-http-get",
       ]),
-    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Reactor"]),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(

@@ -110,7 +110,7 @@ final class TopologyLedger {
     of plan: ProxyPlan, _ names: [String: Resolution]
   ) -> [String: [IPAddress]] {
     var result: [String: [IPAddress]] = [:]
-    for name in TopologyLedger.names(in: plan) {
+    for name in plan.hostNames {
       guard case .addresses(let found) = names[name] else {
         preconditionFailure("a name that nobody looked up")
       }
@@ -289,33 +289,5 @@ private struct Draft {
   /// Puts an element at the position that it has claimed: an old one, or the next new one.
   static func put<Element>(_ element: Element, at position: Int, in all: inout [Element]) {
     if position < all.count { all[position] = element } else { all.append(element) }
-  }
-}
-
-extension TopologyLedger {
-  // MARK: Names
-
-  /// The host names that must be looked up first.
-  static func names(in plan: ProxyPlan) -> Set<String> {
-    var names: Set<String> = []
-    for upstream in plan.upstreams {
-      for endpoint in upstream.endpoints {
-        if case .name(let host, _) = endpoint.address { names.insert(host) }
-      }
-    }
-    return names
-  }
-
-  /// What stands in the way of building: every endpoint whose name could not be looked up.
-  static func unresolved(in plan: ProxyPlan, _ names: [String: Resolution]) -> [String] {
-    plan.upstreams.flatMap { upstream in
-      upstream.endpoints.compactMap { endpoint in
-        guard case .name(let host, _) = endpoint.address,
-          case .failed(let reason) = names[host]
-        else { return nil }
-        return "upstream \(upstream.name), endpoint \(endpoint.address): "
-          + "cannot look up \(host): \(reason)"
-      }
-    }
   }
 }

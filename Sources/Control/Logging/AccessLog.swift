@@ -11,8 +11,12 @@ import Synchronization
 
 /// The thread behind the access log.
 final class AccessLog: Sendable {
+  /// How often losses are told, at most.
+  private static let lossPause = Duration.seconds(10)
+
   /// One for each worker.
   let rings: [RecordRing]
+  private let losses: RecordLosses
   private let thread: LogThread
   private let isReopenWanted = Flag()
   private let names = PublishedNames()
@@ -47,18 +51,19 @@ final class AccessLog: Sendable {
     self.output = output
     self.logger = logger
     rings = (0..<workers).map { _ in RecordRing(capacity: queueMax) { thread.ring() } }
+    losses = RecordLosses(of: rings, logger: logger)
   }
 
   /// Begins to write records of `topology`. Call once, before any worker runs. A trouble that lasts is
-  /// told every `complaintPause` at most. Throws when the kernel gives no thread.
+  /// told every `lossPause` at most. Throws when the kernel gives no thread.
   func start(
-    _ format: LogPlan.Format, topology: Topology, complaintPause: Duration = .seconds(10)
+    _ format: LogPlan.Format, topology: Topology, lossPause: Duration = AccessLog.lossPause
   ) throws(Errno) {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
       rings, format: RecordFormat(format, topology: topology), names: names, passes: passes,
-      to: output, logger: logger, complaintNanoseconds: complaintPause.wholeNanoseconds,
-      isReopenWanted: isReopenWanted)
+      losses: losses, to: output, logger: logger,
+      lossPauseNanoseconds: lossPause.wholeNanoseconds, isReopenWanted: isReopenWanted)
     try thread.start(name: "access-log") { isLast in writer.step(isLast) }
   }
 
@@ -66,6 +71,16 @@ final class AccessLog: Sendable {
   /// topologies in the order of their versions. Any thread; does not block.
   func use(_ topology: Topology) {
     names.publish(topology)
+  }
+
+  /// How many records were lost since the start: those that found no room to wait, and those that could
+  /// not be written. Any thread.
+  var droppedCount: Int { losses.count }
+
+  /// Has losses told that the log's thread cannot tell, because it waits for its reader. Call it every now
+  /// and then. Any thread; does not block.
+  func tellLosses(lossPause: Duration = AccessLog.lossPause) {
+    losses.tell(now: LinuxKernel().now(), pauseNanoseconds: lossPause.wholeNanoseconds)
   }
 
   /// Has the file opened anew by its path, for whoever has renamed it. The log's thread does that, and
@@ -78,6 +93,7 @@ final class AccessLog: Sendable {
   /// Writes what is left and ends. Blocks for a moment. Call once, after the last worker has ended.
   func stop() {
     guard !thread.stop() else { return }
+    tellLosses(lossPause: .zero)
     logger.warning(
       "access records were lost", metadata: ["cause": "its reader has stopped reading"])
   }
@@ -155,25 +171,25 @@ private final class RecordWriter {
   private let names: PublishedNames
   private let passes: PassCount
   private let logger: Logger
-  private let complaintNanoseconds: UInt64
+  private let losses: RecordLosses
+  private let lossPauseNanoseconds: UInt64
   private var format: RecordFormat
   private var lines = LineBuffer()
-  private var dropped = 0
-  private var lastError: Errno?
-  private var complainedAt: Instant?
 
   init(
     _ rings: [RecordRing], format: RecordFormat, names: PublishedNames, passes: PassCount,
-    to output: AccessOutput, logger: Logger, complaintNanoseconds: UInt64, isReopenWanted: Flag
+    losses: RecordLosses, to output: AccessOutput, logger: Logger,
+    lossPauseNanoseconds: UInt64, isReopenWanted: Flag
   ) {
     self.rings = rings
     self.format = format
     self.names = names
     self.passes = passes
+    self.losses = losses
     self.output = output
     self.isReopenWanted = isReopenWanted
     self.logger = logger
-    self.complaintNanoseconds = complaintNanoseconds
+    self.lossPauseNanoseconds = lossPauseNanoseconds
   }
 
   func step(_ isLast: Bool) -> LogThread.Rest {
@@ -189,23 +205,21 @@ private final class RecordWriter {
         format.append(record, now: now, to: &lines)
         if lines.bytes.count >= RecordWriter.batchBytes { write() }
       }
-      dropped += ring.takeDropped()
     }
     passes.complete()
     write()
-    if isLast || silence(now) == 0 { complain(now) }
+    let untoldFor = losses.tell(now: now, pauseNanoseconds: isLast ? 0 : lossPauseNanoseconds)
     if hasRead { return .soon }
     // Every ring must know that nobody looks; one with a record keeps the thread awake.
     guard rings.allSatisfy({ $0.prepareToSleep() }) else { return .soon }
-    return dropped == 0 ? .untilRung : .untilRungWithin(nanoseconds: silence(now))
+    return untoldFor.map(LogThread.Rest.untilRungWithin) ?? .untilRung
   }
 
   private func write() {
     guard !lines.isEmpty else { return }
     // A full disk or a reader that is gone: these lines are lost, later ones may not be.
     let (lost, error) = output.writer.writeLines(lines.bytes)
-    dropped += lost
-    lastError = error ?? lastError
+    losses.note(unwritten: lost, error)
     lines.removeAll()
   }
 
@@ -224,23 +238,5 @@ private final class RecordWriter {
         "the access log cannot be reopened; the old file goes on",
         metadata: ["path": "\(path)", "cause": "\(cause)"])
     }
-  }
-
-  /// How long nothing is to be said yet.
-  private func silence(_ now: Instant) -> UInt64 {
-    guard let complainedAt else { return 0 }
-    let since = now.nanoseconds(since: complainedAt)
-    return complaintNanoseconds - min(complaintNanoseconds, since)
-  }
-
-  /// Says how many records were lost.
-  private func complain(_ now: Instant) {
-    guard dropped > 0 else { return }
-    let cause = lastError.map { $0.description } ?? "its reader is too slow"
-    logger.warning(
-      "access records were lost", metadata: ["count": "\(dropped)", "cause": "\(cause)"])
-    dropped = 0
-    lastError = nil
-    complainedAt = now
   }
 }

@@ -161,8 +161,8 @@ extension SessionRecord.Moment {
 }
 
 extension SessionEnd.Origin {
-  /// The word of the logs.
-  var word: StaticString {
+  /// The word of the logs and metrics.
+  public var word: StaticString {
     switch self {
     case .downstream: "downstream"
     case .upstream: "upstream"
@@ -185,8 +185,8 @@ extension SessionEnd.Phase {
 }
 
 extension SessionEnd.Reason {
-  /// The word of the logs.
-  var word: StaticString {
+  /// The word of the logs and metrics.
+  public var word: StaticString {
     switch self {
     case .finished: "finished"
     case .reset: "reset"

@@ -137,6 +137,7 @@ final class BuiltinLoop: LoopCore {
       guard let connection = find(token) else { return }
       connection.pointee.side.note(readiness)
       serve(token.index, connection)
+    case .descriptor: assertionFailure("the built-in server registers none")
     }
   }
 

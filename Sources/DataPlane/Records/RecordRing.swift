@@ -75,8 +75,6 @@ public final class RecordRing: Sendable {
     return isEmpty
   }
 
-  /// Reader: takes the number of records dropped since the last call.
-  public func takeDropped() -> Int {
-    dropped.exchange(0, ordering: .relaxed)
-  }
+  /// How many records were dropped since the start. Any thread.
+  public var droppedCount: Int { dropped.load(ordering: .relaxed) }
 }

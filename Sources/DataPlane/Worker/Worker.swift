@@ -146,6 +146,8 @@ final class Worker<K: Kernel>: LoopCore {
       acceptConnections(ListenerIndex(token.index))
     case .bell:
       bell.silence()
+    case .descriptor:
+      assertionFailure("a worker registers none")
     }
   }
 
@@ -237,7 +239,7 @@ final class Worker<K: Kernel>: LoopCore {
       switch token.kind {
       case .downstream: session.pointee.downstream.answers(to: token.generation)
       case .upstream: session.pointee.upstream.answers(to: token.generation)
-      case .listener, .bell: false
+      case .listener, .bell, .descriptor: false
       }
     return isCurrent ? session : nil
   }

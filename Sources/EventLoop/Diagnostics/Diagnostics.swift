@@ -25,6 +25,8 @@ public struct LagHistogram: Sendable {
   /// Bucket n counts turns of less than 2ⁿ microseconds (and of no less than half of that); the last
   /// one counts the rest.
   public private(set) var buckets = [UInt64](repeating: 0, count: 32)
+  /// How long all turns took together.
+  public private(set) var totalNanoseconds: UInt64 = 0
 
   /// How many turns were counted.
   public var count: UInt64 { buckets.reduce(0, +) }
@@ -33,6 +35,7 @@ public struct LagHistogram: Sendable {
     let microseconds = nanoseconds / 1000
     let bucket = UInt64.bitWidth - microseconds.leadingZeroBitCount
     buckets[min(bucket, buckets.count - 1)] += 1
+    totalNanoseconds &+= nanoseconds
   }
 
   /// A time that the given share of turns stayed under; `nil` before the first turn. `share` is from 0
@@ -62,17 +65,32 @@ public struct LoopListing: Sendable {
     public let deadline: Instant?
   }
 
+  /// A descriptor that is registered with the loop.
+  public struct Descriptor: Sendable, Hashable {
+    /// Its number.
+    public let number: Int32
+    /// What it is.
+    public let what: String
+    /// The task that waits for something to read, if one does.
+    public let reader: String?
+    /// The task that waits for room to write, if one does.
+    public let writer: String?
+  }
+
   /// The names of the tasks that were spawned and have not ended, in that order.
   public let tasks: [String]
   /// What is waited for.
   public let waits: [Wait]
+  /// What is registered.
+  public let descriptors: [Descriptor]
 }
 
 extension Loop {
   /// What lives on the loop now. Loop's thread.
   public var listing: LoopListing {
     checkIsolated()
-    return LoopListing(tasks: engine.registry.names, waits: engine.waiting)
+    return LoopListing(
+      tasks: engine.registry.names, waits: engine.waiting, descriptors: engine.descriptors)
   }
 
   /// How long the turns took so far. Loop's thread.

@@ -21,22 +21,28 @@ public struct LoopOptions: Sendable {
   public var jobsPerTurn: Int
   /// How many timers and waits there can be at once. They cost address space, memory only when used.
   public var waitsMax: Int
+  /// How many descriptors there can be at once: streams, listeners, signals. The process's limit of open
+  /// files usually comes first.
+  public var descriptorsMax: Int
   /// A job or callback that takes longer is told to `onSlow`.
   public var slowThreshold: Duration
   /// Called on the loop's thread with each job or callback that was too slow. Must not block. By default
   /// a line on standard error.
   public var onSlow: @Sendable (SlowStep) -> Void
 
-  /// The defaults: block at once, 1,024 jobs a turn, four million waits, a complaint after 100 ms.
+  /// The defaults: block at once, 1,024 jobs a turn, four million waits, a million descriptors, a
+  /// complaint after 100 ms.
   public init(
     name: String = "loop", spin: Duration = .zero, jobsPerTurn: Int = 1024,
-    waitsMax: Int = 1 << 22, slowThreshold: Duration = .milliseconds(100),
+    waitsMax: Int = 1 << 22, descriptorsMax: Int = 1 << 20,
+    slowThreshold: Duration = .milliseconds(100),
     onSlow: @escaping @Sendable (SlowStep) -> Void = { $0.writeToStandardError() }
   ) {
     self.name = name
     self.spin = spin
     self.jobsPerTurn = jobsPerTurn
     self.waitsMax = waitsMax
+    self.descriptorsMax = descriptorsMax
     self.slowThreshold = slowThreshold
     self.onSlow = onSlow
   }
@@ -159,7 +165,31 @@ public final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
 
   /// Lets everything else that is ready run first.
   public func yield() async throws(WaitError) {
-    try await sleep(until: now)
+    let wake = await park("turn", until: .distantFuture) { engine.wakeNextTurn($0) }
+    if wake == .cancelled { throw .cancelled }
+  }
+
+  /// Runs `body` as a child task and cancels it when `deadline` comes; then throws
+  /// `WaitError.deadlinePassed` as soon as it has ended, and what it has returned is lost. Returns or
+  /// throws what `body` does otherwise. The calling task must run on this loop.
+  ///
+  /// For what has no deadline of its own: waits of this library take one (`until:`), which costs less.
+  public func withDeadline<Success: Sendable>(
+    _ deadline: Instant, _ body: @escaping @Sendable () async throws -> Success
+  ) async throws -> Success {
+    checkIsolated()
+    return try await withThrowingTaskGroup(of: Success?.self) { group in
+      group.addTask(name: Task.name) { try await body() }
+      group.addTask(name: "deadline") {
+        try await self.sleep(until: deadline)
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let first = try await group.next(), let success = first else {
+        throw WaitError.deadlinePassed
+      }
+      return success
+    }
   }
 
   /// Suspends the calling task until somebody wakes it, its deadline has come, or it is cancelled.

@@ -11,6 +11,15 @@ import Synchronization
 /// Why a parked task runs again. A value, for continuations and cancellation handlers erase typed errors.
 enum Wake: Sendable {
   case ready, deadlinePassed, cancelled
+
+  /// Throws unless what was waited for has come.
+  func check() throws(WaitError) {
+    switch self {
+    case .ready: return
+    case .cancelled: throw .cancelled
+    case .deadlinePassed: throw .deadlinePassed
+    }
+  }
 }
 
 /// Which wait: a slot, and how often it had been used before.
@@ -26,6 +35,7 @@ enum LoopMessage: @unchecked Sendable {
   case cancel(WaitID)
   case wake(WaitID)
   case call(name: String, @Sendable () -> Void)
+  case drop(Token)
   case stop
 }
 
@@ -47,6 +57,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     var name = ""
   }
 
+  /// How often a job may read or accept without waiting.
+  private static let operationsPerJob = 64
+
   let kernel = LinuxKernel()
   let options: LoopOptions
   let poller: Poller<LinuxKernel>
@@ -55,6 +68,14 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private let inbox: Inbox<LoopMessage>
   private let bell: Bell<LinuxKernel>
 
+  /// Where descriptors are read into before it is known how much there is. Its contents last until
+  /// the next read.
+  let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+  /// Streams that were closed and still deliver what was written to them.
+  var lingering = 0
+  /// What the running job may still do without waiting before it should let others run.
+  private var operationsLeft = 0
+
   /// Pieces of tasks that can run.
   var ready: [UnownedJob] = []
   private var running: [UnownedJob] = []
@@ -62,7 +83,11 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private var messages: [LoopMessage] = []
   private var waits: [Wait] = []
   private var freeSlots: [UInt32] = []
+  /// Tasks that let others run, until the next turn.
+  private var yielded: [WaitID] = []
+  private var yieldedInTurn: [WaitID] = []
   private var timers: TimerWheel
+  private var watches: WatchTable
   /// Whose step this is, as far as is known: the task that parked or ended last, the callback that runs.
   var lastName = ""
   var isStopping = false
@@ -83,14 +108,26 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     self.bell = bell
     inbox = Inbox(messagesMax: .max) { bell.ring() }
     timers = try TimerWheel(capacity: options.waitsMax, now: now)
+    watches = WatchTable(capacity: options.descriptorsMax)
     try poller.add(
       bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+  }
+
+  deinit {
+    scratch.deallocate()
   }
 
   // MARK: The thread
 
   /// Whether the calling thread is the one that runs the loop. Any thread.
   var isOnThread: Bool { thread.load(ordering: .relaxed) == pthread_self() }
+
+  /// Traps unless the calling thread runs the loop, or nobody does.
+  func checkIsolatedOrIdle() {
+    precondition(
+      isOnThread || thread.load(ordering: .relaxed) == 0,
+      "not on the thread of \(options.name): use spawn or call")
+  }
 
   func begin() {
     let (isFirst, _) = thread.compareExchange(
@@ -115,12 +152,15 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   func runUntilStopped() {
     while !isStopping { turn() }
     registry.cancelAll()
-    while registry.hasTasks { turn() }
-    // What was called before the end is called.
-    while hasWork { finishTurn() }
+    // What was called before the end is called; what was closed is delivered, each stream for as long as its
+    // linger lasts; what is still open then is dropped.
+    while registry.hasTasks || hasWork || lingering > 0 { turn() }
+    for watch in watches.all { watch.wasDropped() }
   }
 
-  private var hasWork: Bool { !ready.isEmpty || runningOffset < running.count }
+  private var hasWork: Bool {
+    !ready.isEmpty || runningOffset < running.count || !yielded.isEmpty
+  }
 
   func nextDeadline() -> Instant {
     hasWork ? now : timers.nextDeadline() ?? .distantFuture
@@ -131,8 +171,12 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   }
 
   func receive(_ readiness: Readiness, for token: Token) {
-    assert(token.kind == .bell)
-    bell.silence()
+    if token.kind == .bell {
+      bell.silence()
+    } else {
+      // What an earlier event of this batch has closed is not found.
+      watches.find(token)?.receive(readiness)
+    }
   }
 
   func finishTurn() {
@@ -149,6 +193,9 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
         wake(id, .deadlinePassed)
       }
     }
+    swap(&yielded, &yieldedInTurn)
+    for id in yieldedInTurn { wake(id, .ready) }
+    yieldedInTurn.removeAll(keepingCapacity: true)
     inbox.drain(into: &messages)
     for message in messages {
       switch message {
@@ -158,6 +205,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
       case .call(let name, let body):
         body()
         since = noteStep(name, since: since)
+      case .drop(let token): watches.find(token)?.wasDropped()
       case .stop: isStopping = true
       }
     }
@@ -180,10 +228,19 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
       let job = running[runningOffset]
       runningOffset += 1
       left -= 1
+      operationsLeft = LoopEngine.operationsPerJob
       job.runSynchronously(on: executor)
       since = noteStep(nil, since: since)
     }
     return since
+  }
+
+  /// Counts an operation that needs no wait. Returns false when the running job has done so many that its
+  /// task should suspend: a peer that sends without end must not keep the thread from everything else.
+  func spend() -> Bool {
+    guard operationsLeft > 0 else { return false }
+    operationsLeft -= 1
+    return true
   }
 
   private var executor: UnownedTaskExecutor {
@@ -239,10 +296,19 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     continuation.resume(returning: why)
   }
 
+  /// Wakes a task in the next turn. Not at once: a continuation that is resumed while it is being made
+  /// goes on in the same job, and nothing else would run.
+  func wakeNextTurn(_ id: WaitID) {
+    yielded.append(id)
+  }
+
   /// Forgets a call; nothing if it was made.
   func discard(_ id: WaitID) {
-    guard isCurrent(id), case .call = waits[Int(id.slot)].waiter else { return }
+    guard isCurrent(id), case .call(let body) = waits[Int(id.slot)].waiter else { return }
     release(id)
+    // What the body has captured may end with it, and may do so by coming back here: not before the
+    // wait is released.
+    withExtendedLifetime(body) {}
   }
 
   private func isCurrent(_ id: WaitID) -> Bool {
@@ -259,7 +325,41 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     freeSlots.append(id.slot)
   }
 
+  // MARK: Descriptors
+
+  /// Watches a descriptor, edge-triggered and for both directions. Throws when there are too many, or the
+  /// kernel refuses.
+  func add(_ watch: Watch) throws(Errno) -> Token {
+    guard !watches.isFull else { throw .tooManyOpenFiles }
+    let token = watches.insert(watch)
+    do throws(Errno) {
+      try poller.add(watch.descriptor, for: .stream, token: token)
+    } catch {
+      watches.remove(token)
+      throw error
+    }
+    return token
+  }
+
+  /// Whether no more descriptors can be watched.
+  var isFull: Bool { watches.isFull }
+
+  /// Forgets a watch, whose descriptor the caller closes.
+  func remove(_ watch: Watch) {
+    watches.remove(watch.token)
+  }
+
   // MARK: Diagnostics
+
+  /// What is registered, and who waits for it.
+  var descriptors: [LoopListing.Descriptor] {
+    watches.all.map { watch in
+      LoopListing.Descriptor(
+        number: watch.descriptor, what: watch.what,
+        reader: watch.readWait.map { waits[Int($0.slot)].name },
+        writer: watch.writeWait.map { waits[Int($0.slot)].name })
+    }
+  }
 
   /// What tasks wait for, and which calls are to come.
   var waiting: [LoopListing.Wait] {

@@ -4,7 +4,7 @@
 // never carries a descriptor: it carries a slot and the generation that registered it, and an event
 // whose generation does not match is recognised, counted and dropped.
 //
-//     63            32 31 30 29             0
+//     63            32 31  29 28            0
 //     [  generation   ][kind][    index     ]
 
 /// The 64 bits that epoll keeps for a registration (`epoll_event.data`, epoll_ctl(2)).
@@ -19,10 +19,12 @@ public struct Token: Hashable, Sendable {
     case listener = 2
     /// The bell of the loop's inbox.
     case bell = 3
+    /// A descriptor that tasks of an event loop wait for; the index is its slot.
+    case descriptor = 4
   }
 
   /// The largest index.
-  public static let indexMax = 1 << 30 - 1
+  public static let indexMax = 1 << 29 - 1
 
   /// The bits as the kernel keeps them.
   public let rawValue: UInt64
@@ -39,15 +41,15 @@ public struct Token: Hashable, Sendable {
     assert(index >= 0)
     assert(index <= Token.indexMax)
     rawValue =
-      UInt64(generation) << 32 | UInt64(kind.rawValue) << 30
+      UInt64(generation) << 32 | UInt64(kind.rawValue) << 29
       | UInt64(UInt32(truncatingIfNeeded: index))
   }
 
   /// What registered the descriptor.
   @inlinable
   public var kind: Kind {
-    // Two bits, four cases: this cannot fail.
-    Kind(rawValue: UInt8(truncatingIfNeeded: rawValue >> 30) & 3).unsafelyUnwrapped
+    // The kernel hands back what it was given, and every token was made from a kind.
+    Kind(rawValue: UInt8(truncatingIfNeeded: rawValue >> 29) & 7).unsafelyUnwrapped
   }
 
   /// The place in what `kind` says.

@@ -49,28 +49,6 @@ struct TopologyLedgerBuildingTests {
     let topology = Book().build(plan)
     #expect(topology.upstreams[1].tiers.map { $0.map(\.endpoint.position) } == [[2]])
   }
-
-  @Test("Every name that has no address is told, with its upstream and endpoint")
-  func unresolved() {
-    let plan = samplePlan([
-      .name(host: "a", port: 1), .name(host: "good", port: 2), .name(host: "b", port: 3),
-    ])
-    let reasons = TopologyLedger.unresolved(
-      in: plan, ["a": .failed("gone"), "good": .addresses([]), "b": .failed("away")])
-    #expect(
-      reasons == [
-        "upstream u, endpoint a:1: cannot look up a: gone",
-        "upstream u, endpoint b:3: cannot look up b: away",
-      ])
-  }
-
-  @Test("The names to look up are those of all upstreams, each once")
-  func namesOfPlan() {
-    let plan = samplePlan([
-      .name(host: "a", port: 1), .name(host: "a", port: 2), .socket(spare), .builtin(.echo),
-    ])
-    #expect(TopologyLedger.names(in: plan) == ["a"])
-  }
 }
 
 @Suite("Topology ledger: what stays")

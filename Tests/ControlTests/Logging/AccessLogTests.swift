@@ -109,7 +109,7 @@ struct AccessLogTests {
   func laterLoss() throws {
     let recorder = EventRecorder()
     let log = try #require(try open("/dev/full", recorder: recorder))
-    try log.start(.text, topology: sampleTopology(), complaintPause: .milliseconds(500))
+    try log.start(.text, topology: sampleTopology(), lossPause: .milliseconds(500))
     for count in 1...2 {
       log.rings[0].write(sampleRecord())
       #expect(eventually { recorder.counts >= count })
@@ -127,6 +127,45 @@ struct AccessLogTests {
     log.stop()
     #expect(recorder.counts == 4)
     #expect(recorder.causes == ["its reader is too slow"])
+  }
+
+  @Test("While its reader has stopped, losses are told by whoever asks for that, each of them once")
+  func toldWhileStopped() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    ignoreBrokenPipes()
+    #expect(mkfifo("\(folder)/log", 0o600) == 0)
+    let reader = Glibc.open("\(folder)/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    defer { close(reader) }
+    while write(reader, [UInt8](repeating: 10, count: 4096), 4096) > 0 {}
+    let recorder = EventRecorder()
+    let log = try #require(try open("\(folder)/log", recorder: recorder, queue: 16))
+    try log.start(.text, topology: sampleTopology())
+    var sent = 0
+    // A batch is being written, the queue is full, and the rest is lost.
+    while log.droppedCount < 5 {
+      log.rings[0].write(sampleRecord())
+      sent += 1
+    }
+    log.tellLosses()
+    #expect(recorder.counts == 5)
+    log.rings[0].write(sampleRecord())
+    log.tellLosses()
+    #expect(recorder.counts == 5, "a moment ago it was told")
+    log.tellLosses(lossPause: .zero)
+    #expect(recorder.counts == 6)
+    #expect(recorder.causes.allSatisfy { $0 == "its reader is too slow" })
+    var received = ""
+    var buffer = [UInt8](repeating: 0, count: 65536)
+    let isComplete = eventually {
+      while case let count = read(reader, &buffer, buffer.count), count > 0 {
+        received += String(decoding: buffer[..<count], as: UTF8.self)
+      }
+      return received.split(separator: "\n").count == sent + 1 - 6
+    }
+    #expect(isComplete)
+    log.stop()
+    #expect(recorder.counts == 6)
   }
 
   @Test("A reader that has stopped does not keep the log from ending, and that is told")

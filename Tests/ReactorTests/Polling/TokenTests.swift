@@ -5,7 +5,7 @@ import Reactor
 import Testing
 
 @Suite struct TokenTests {
-  @Test(arguments: [Token.Kind.downstream, .upstream, .listener, .bell])
+  @Test(arguments: [Token.Kind.downstream, .upstream, .listener, .bell, .descriptor])
   func aTokenSurvivesTheKernel(_ kind: Token.Kind) {
     for index in [0, 1, 4711, Token.indexMax] {
       for generation in [0, 1, 0xDEAD_BEEF, .max] as [UInt32] {

@@ -91,6 +91,17 @@ private let hasIPv6: Bool = {
     #expect(access(path, F_OK) == -1)
   }
 
+  @Test(arguments: [0o600, 0o660, 0o777] as [mode_t])
+  func theFileOfASocketHasTheModeThatIsAskedFor(_ mode: mode_t) throws {
+    let path = temporaryPath()
+    let socket = try ListeningSocket(
+      at: .unix(path: path), backlog: 4, options: StreamOptions(), fileMode: mode)
+    defer { socket.removeOwnedPath() }
+    var status = stat()
+    #expect(stat(path, &status) == 0)
+    #expect(status.st_mode & 0o7777 == mode)
+  }
+
   @Test func aSocketFileThatSomebodyElseHasPutThereIsLeft() throws {
     let path = temporaryPath()
     defer { unlink(path) }
