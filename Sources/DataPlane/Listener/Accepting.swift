@@ -72,7 +72,7 @@ extension Worker {
     return reason
   }
 
-  private func stopListening(_ index: ListenerIndex) {
+  func stopListening(at index: ListenerIndex) {
     guard listening[index.position].isRegistered else { return }
     assert(listening[index.position].generation == topology.listeners[index.position].generation)
     poller.remove(topology.listeners[index.position].descriptor)
@@ -81,24 +81,19 @@ extension Worker {
 
   /// Watches no listener any more. What waits in the kernel's queues stays there.
   func stopListening() {
-    for position in listening.indices { stopListening(ListenerIndex(position)) }
+    for position in listening.indices { stopListening(at: ListenerIndex(position)) }
     pause.reason = nil
     timers.cancel(pauseTimer)
   }
 
   /// Accepts everybody who is waiting, as far as the bounds allow, and then nobody any more.
   func stopAccepting() {
-    for position in listening.indices { acceptAll(ListenerIndex(position)) }
+    for position in listening.indices { acceptAll(at: ListenerIndex(position)) }
     stopListening()
   }
 
-  /// Accepts everybody who is waiting at one listener, and then nobody there any more.
-  func stopAccepting(at index: ListenerIndex) {
-    acceptAll(index)
-    stopListening(index)
-  }
-
-  private func acceptAll(_ index: ListenerIndex) {
+  /// Accepts everybody who is waiting at one listener, as far as the bounds allow.
+  func acceptAll(at index: ListenerIndex) {
     // A bound on rounds: clients may arrive faster than they are accepted.
     for _ in 0..<64 where listening[index.position].isRegistered {
       guard acceptConnections(index) else { break }
@@ -220,7 +215,7 @@ extension Worker {
       {
         continue
       }
-      stopListening(ListenerIndex(position))
+      stopListening(at: ListenerIndex(position))
     }
     if pause.reported == nil {
       pause.reported = reason

@@ -40,14 +40,7 @@ extension Worker {
     assert(next.listeners.count >= topology.listeners.count)
     assert(next.routes.count >= topology.routes.count)
     assert(next.endpoints.count >= topology.endpoints.count)
-    // Whoever waits has arrived under the topology that goes.
-    for position in listening.indices where listening[position].isRegistered {
-      let listener = next.listeners[position]
-      guard listener.isRetired || listener.generation != listening[position].generation else {
-        continue
-      }
-      stopAccepting(at: ListenerIndex(position))
-    }
+    stopAcceptingWhatIsGone(in: next)
     let previous = topology
     topology = next
     tallies = Tallies(of: next, worker: settings.number)
@@ -71,6 +64,19 @@ extension Worker {
   }
 
   // MARK: Listening
+
+  /// Serves whoever waits at listeners that are gone; he has arrived under the topology that goes.
+  private func stopAcceptingWhatIsGone(in next: Topology) {
+    let gone = listening.indices.filter { position in
+      let listener = next.listeners[position]
+      return listener.isRetired
+        || listener.generation != topology.listeners[position].generation
+    }
+    for position in gone { acceptAll(at: ListenerIndex(position)) }
+    // Only now, and all of them: a session that ends while others are accepted has listeners watched
+    // again that were left out in a pause.
+    for position in gone { stopListening(at: ListenerIndex(position)) }
+  }
 
   private func reviewListening() {
     while listening.count < topology.listeners.count { listening.append(ListenerWatch()) }

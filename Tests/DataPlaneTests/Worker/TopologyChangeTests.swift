@@ -235,6 +235,33 @@ struct PauseChangeTests {
     #expect(rig.tearDown() == [])
   }
 
+  /// A session that ends at once while a listener is accepted empty ends a pause as well, and has
+  /// the listeners watched again that were left out, also those that are gone.
+  @Test func aPauseThatEndsMeanwhileBringsBackNothingThatIsGone() throws {
+    var plan = RigPlan()
+    plan.routes[0].sessionsMax = 1
+    for (name, port) in [("b", 2), ("c", 3)] as [(String, UInt16)] {
+      plan.routes.append(
+        RoutePlan(name: name, listen: [.port(port)], upstream: UpstreamIndex(1)))
+    }
+    plan.upstreams.append(UpstreamPlan(name: "down", endpoints: [EndpointPlan(port: 9001)]))
+    let rig = try Rig(plan)
+    rig.kernel.serve(9000, .accepts)
+    rig.topology.endpoints[1].state.availability = .down
+    for _ in 0..<2 { _ = rig.connectClient(route: 0) }
+    rig.settle()
+    #expect(rig.worker.pause.reason == .routeSessionsMax(RouteIndex(0)))
+    let gone = rig.listeners[1...]
+    // Not by an event of its own, but by the change.
+    _ = rig.connectClient(route: 2)
+    rig.change { $0.routes.removeLast(2) }
+    rig.worker.finishTurn()
+    #expect(rig.takeEnds().map(\.end?.reason) == [.allDown])
+    #expect(gone.allSatisfy { rig.kernel.watcherCount(of: $0) == 0 })
+    rig.settle()
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func aNewListenerWaitsWithTheOthersForDescriptors() throws {
     let rig = try Rig()
     rig.kernel.serve(9000, .accepts)
