@@ -51,7 +51,7 @@ public struct Readiness: Hashable, Sendable {
 public struct ReadinessFacts: Hashable, Sendable {
   /// How far the program is in its life.
   public enum Stage: Hashable, Sendable {
-    /// Names are being looked up, or the first checks have not ended.
+    /// Names are being looked up, sockets opened.
     case starting
     /// Clients are served.
     case serving

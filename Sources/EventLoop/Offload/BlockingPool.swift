@@ -45,9 +45,7 @@ public final class BlockingPool: Sendable {
   public func run<Success: Sendable>(
     until deadline: Instant = .distantFuture, _ body: @escaping @Sendable () throws -> Success
   ) async throws -> Success {
-    guard let loop = Loop.current else {
-      preconditionFailure("a blocking pool serves tasks of a loop: use spawn")
-    }
+    let loop = Loop.ofTask
     let result = Box<Result<Success, any Error>>()
     let isAbandoned = Box<Bool>()
     let refusal = Box<BlockingPoolError>()

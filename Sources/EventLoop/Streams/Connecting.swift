@@ -19,7 +19,7 @@ extension Stream {
     to address: SocketAddress, from source: IPAddress? = nil, options: StreamOptions = .prompt,
     until deadline: Instant = .distantFuture
   ) async throws(StreamError) -> Stream {
-    let loop = currentLoop
+    let loop = Loop.ofTask
     let kernel = loop.engine.kernel
     let target = KernelAddress(address)
     let descriptor: Descriptor
@@ -91,7 +91,7 @@ extension Stream {
     let race = ConnectRace(
       targets: interleaved(addresses).map { SocketAddress($0, port: port) },
       delay: max(attemptDelay, .milliseconds(10)), options: options, deadline: deadline)
-    switch await race.run(on: currentLoop) {
+    switch await race.run(on: Loop.ofTask) {
     case .success(let stream): return stream
     case .failure(let failure):
       if Task.isCancelled { throw StreamError.cancelled }

@@ -46,20 +46,13 @@ public final class Stream: Sendable {
   public convenience init(
     owning descriptor: consuming Descriptor, peer: SocketAddress? = nil
   ) throws(StreamError) {
-    let loop = Stream.currentLoop
+    let loop = Loop.ofTask
     let isIP = boundAddress(descriptor.rawValue)?.ip != nil
     do throws(Errno) {
       self.init(try StreamSocket(owning: descriptor, peer: peer, isIP: isIP, on: loop))
     } catch {
       throw .failed(action: "registering", error)
     }
-  }
-
-  static var currentLoop: Loop {
-    guard let loop = Loop.current else {
-      preconditionFailure("streams serve tasks of a loop: use spawn")
-    }
-    return loop
   }
 
   /// Two unix sockets that are connected to each other.

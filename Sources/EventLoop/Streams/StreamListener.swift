@@ -45,7 +45,7 @@ public final class StreamListener: Sendable {
     self.address = socket.address ?? address
     do throws(Errno) {
       watch = try ListenerWatch(
-        socket, at: self.address, on: loop ?? Stream.currentLoop)
+        socket, at: self.address, on: loop ?? Loop.ofTask)
     } catch {
       throw ListeningSocket.Failure(action: "registering", errno: error)
     }

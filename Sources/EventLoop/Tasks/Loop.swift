@@ -169,6 +169,29 @@ public final class Loop: TaskExecutor, SerialExecutor, @unchecked Sendable {
     if wake == .cancelled { throw .cancelled }
   }
 
+  /// Runs `body` as a child task and cancels it when `deadline` comes; then throws
+  /// `WaitError.deadlinePassed` as soon as it has ended, and what it has returned is lost. Returns or
+  /// throws what `body` does otherwise. The calling task must run on this loop.
+  ///
+  /// For what has no deadline of its own: waits of this library take one (`until:`), which costs less.
+  public func withDeadline<Success: Sendable>(
+    _ deadline: Instant, _ body: @escaping @Sendable () async throws -> Success
+  ) async throws -> Success {
+    checkIsolated()
+    return try await withThrowingTaskGroup(of: Success?.self) { group in
+      group.addTask(name: Task.name) { try await body() }
+      group.addTask(name: "deadline") {
+        try await self.sleep(until: deadline)
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let first = try await group.next(), let success = first else {
+        throw WaitError.deadlinePassed
+      }
+      return success
+    }
+  }
+
   /// Suspends the calling task until somebody wakes it, its deadline has come, or it is cancelled.
   /// `begin` is called with the wait once it can be woken.
   func park(

@@ -11,6 +11,15 @@ import Synchronization
 /// Why a parked task runs again. A value, for continuations and cancellation handlers erase typed errors.
 enum Wake: Sendable {
   case ready, deadlinePassed, cancelled
+
+  /// Throws unless what was waited for has come.
+  func check() throws(WaitError) {
+    switch self {
+    case .ready: return
+    case .cancelled: throw .cancelled
+    case .deadlinePassed: throw .deadlinePassed
+    }
+  }
 }
 
 /// Which wait: a slot, and how often it had been used before.

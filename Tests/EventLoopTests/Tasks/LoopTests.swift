@@ -193,6 +193,31 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(order.value.last == "main")
   }
 
+  @Test func aDeadlineAroundAnythingCancelsIt() throws {
+    struct Failure: Error {}
+    let loop = try Loop()
+    let ended = Shared(false)
+    try loop.run {
+      let late = loop.now.advanced(by: 3_600_000_000_000)
+      #expect(try await loop.withDeadline(late) { 7 } == 7)
+      await #expect(throws: Failure.self) { try await loop.withDeadline(late) { throw Failure() } }
+      await #expect(throws: WaitError.deadlinePassed) {
+        try await loop.withDeadline(loop.now.advanced(by: 2_000_000)) {
+          defer { ended.value = true }
+          try await loop.sleep(until: .distantFuture)
+        }
+      }
+      #expect(ended.value)
+      let task = loop.spawn(name: "cancelled") {
+        try await loop.withDeadline(late) { try await loop.sleep(until: late) }
+      }
+      try await loop.yield()
+      task.cancel()
+      await #expect(throws: WaitError.cancelled) { try await task.value }
+      #expect(loop.listing.waits == [])
+    }
+  }
+
   @Test func severalLoopsRunBesideEachOther() throws {
     let one = try Loop(LoopOptions(name: "one"))
     let other = try Loop(LoopOptions(name: "other"))
