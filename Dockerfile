@@ -40,6 +40,12 @@ USER 65532:65532
 WORKDIR /
 RUN ["sluice", "check", "--config", "/etc/sluice/config.yaml"]
 
+# Whether its control loop turns. Not whether it is ready: engines replace what is unhealthy, and a proxy
+# must not lose its sessions because the servers behind it are down. A configuration without `admin`
+# counts as healthy. An image in the OCI's format has no such line (podman: --format docker).
+HEALTHCHECK --interval=10s --timeout=5s --start-period=15s \
+  CMD ["sluice", "probe", "--live", "--if-configured", "--config", "/etc/sluice/config.yaml"]
+
 # Lets sessions finish (`shutdown: drain`); give `docker stop` more time than that.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["sluice"]

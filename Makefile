@@ -25,7 +25,7 @@ IMAGEFLAGS = --build-arg VERSION="$$(sed -n 's/^public let productVersion = "\(.
 
 .PHONY: help
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: release ## Build and run the proxy with config.yaml (CONFIG=FILE for another)
@@ -72,12 +72,19 @@ image: ## Build the container image sluice:latest (IMAGE=NAME, ENGINE=podman)
 image-test: image ## Run the image: not root, read-only, no capabilities, drained when stopped, under 100 MB
 	ENGINE=$(ENGINE) scripts/image-test.sh $(IMAGE)
 
+.PHONY: stop-test
+STOP ?= docker systemd
+stop-test: release $(if $(filter docker,$(STOP)),image) ## docker stop and systemctl stop under load lose no session (STOP=systemd for one)
+	@scripts/install.sh $(if $(filter systemd,$(STOP)),stop,acceptance)
+	$(if $(filter docker,$(STOP)),ENGINE=$(ENGINE) scripts/stop-under-load.py docker $(IMAGE))
+	$(if $(filter systemd,$(STOP)),scripts/stop-under-load.py systemd)
+
 .PHONY: interop
 interop: release ## Real programs through the proxy: redis, PostgreSQL, nginx, iperf3, openssl (QUICK=1)
 	scripts/interop.sh
 
 .PHONY: acceptance
-acceptance: release ## Transfers, resets, backpressure, idle memory, churn, chaos, limits (ONLY="idle reset")
+acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads, logs, … (ONLY="idle reset")
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
 
@@ -88,6 +95,10 @@ check-schema: ## The JSON Schema and the decoder agree on generated documents
 .PHONY: check-unit
 check-unit: ## deploy/sluice.service: systemd has no complaint, and its exposure is low
 	scripts/check-unit.sh
+
+.PHONY: check-prometheus
+check-prometheus: ## Others can read the metrics, and each alert fires when it should
+	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-prometheus.sh
 
 .PHONY: bench
 bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails where a mark is missed (QUICK=1)

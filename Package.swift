@@ -6,6 +6,7 @@ import PackageDescription
 
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
@@ -18,6 +19,8 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    // Without its trait that brings URLs, and with them Foundation.
+    .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
     .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
     .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
   ],
@@ -32,6 +35,7 @@ let package = Package(
       // and return would cost more than the functions do.
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .target(name: "Balancing"),
+    .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
     .target(
       name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
@@ -39,9 +43,22 @@ let package = Package(
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
-      dependencies: ["CLinux", "DataPlane", "Reactor", "Plan", "Addressing", logging]),
+      dependencies: [
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        httpTypes, logging,
+      ]),
     .target(
-      name: "Command", dependencies: ["Configuration", "Control", "Plan", argumentParser, logging]),
+      name: "Admin",
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes,
+      ]),
+    .target(
+      name: "Command",
+      dependencies: [
+        "Admin", "Configuration", "Control", "EventLoop", "Plan", "Reactor",
+        "Addressing", argumentParser,
+        logging,
+      ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
 
     .executableTarget(
@@ -67,9 +84,12 @@ let package = Package(
     .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
     .testTarget(
       name: "ControlTests",
-      dependencies: ["Control", "DataPlane", "Reactor", "Plan", "Addressing", "CLinux", logging]),
+      dependencies: [
+        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
+        "CLinux", logging,
+      ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
-    .testTarget(name: "CommandTests", dependencies: ["Command", argumentParser]),
+    .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
     // Starts the built programs, so they must be built.
     .testTarget(
       name: "ScenarioTests",
@@ -81,11 +101,17 @@ let package = Package(
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
+    .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "EventLoop", "Reactor", "Plan", "Addressing", "HTTP1", httpTypes]),
     .testTarget(
       name: "ReactorTests", dependencies: ["Reactor", "Balancing", "Addressing", "CLinux", system]),
     .testTarget(
       name: "DataPlaneTests",
-      dependencies: ["DataPlane", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system]),
+      dependencies: [
+        "DataPlane", "Control", "Reactor", "Balancing", "Plan", "Addressing", "CLinux", system,
+      ]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -99,8 +99,28 @@ bytes=$("$engine" export "${containers[-1]}" | wc --bytes)
 [ "$bytes" -lt "$bytes_max" ] || fail "$bytes bytes; the bound is $bytes_max"
 echo "ok: $bytes bytes, under $bytes_max"
 
+# probe [OPTION...]: asks the program in the container; sets $probe_code, and $probe_text to its words.
+probe() {
+  probe_code=0
+  probe_text=$("$engine" exec "$container" sluice probe --config /etc/sluice/config.yaml "$@" 2>&1 9>&-) ||
+    probe_code=$?
+}
+
 start 7000
 echo "ok: serves an echo with the configuration it brings"
+probe
+expect "is ready" "0 ok" "$probe_code $probe_text"
+health=$("$engine" inspect --format '{{json .Config.Healthcheck}}' "$container")
+if [ "$health" = null ] || [ -z "$health" ]; then
+  echo "left out: the image's format has no health check"
+else
+  for ((tries = 0; tries < 300; tries++)); do
+    health=$("$engine" inspect --format '{{.State.Health.Status}}' "$container")
+    if [ "$health" != starting ]; then break; fi
+    sleep 0.1
+  done
+  expect "the engine finds it healthy" healthy "$health"
+fi
 uid=$(status Uid)
 [ "$uid" -gt 0 ] || fail "runs as root"
 echo "ok: runs as user $uid"
@@ -118,6 +138,10 @@ began=$SECONDS
 "$engine" stop --time $((drain_seconds + 10)) "$container" >/dev/null 9>&- &
 stopping=$!
 wait_for_log draining
+probe
+expect "is not ready while it drains" "1 draining" "$probe_code $probe_text"
+probe --live
+expect "and lives" "0 ok" "$probe_code $probe_text"
 echoes after || fail "a session that was open is not served while the proxy drains"
 expect "an open session goes on after SIGTERM" true \
   "$("$engine" inspect --format '{{.State.Running}}' "$container")"
@@ -139,6 +163,10 @@ END
 chmod 644 "$folder/config.yaml"
 start 7001 --volume "$folder/config.yaml:/etc/sluice/config.yaml:ro"
 echo "ok: takes a configuration that is mounted"
+probe
+expect "cannot be asked without admin" 69 "$probe_code"
+probe --live --if-configured
+expect "which need not be a fault" 0 "$probe_code"
 "$engine" stop --time 30 "$container" >/dev/null
 expect "exit code without a session" 0 \
   "$("$engine" inspect --format '{{.State.ExitCode}}' "$container")"

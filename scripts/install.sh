@@ -14,14 +14,17 @@ packages_for() {
       echo redis-server redis-tools postgresql postgresql-contrib nginx curl iperf3 openssl
       ;;
     bench) echo python3 haproxy nginx libnginx-mod-stream ;;
+    acceptance) echo python3 binutils dnsmasq-base util-linux ;;
+    stop) echo python3 debootstrap systemd-container util-linux ;;
     bench-streams) echo python3 python3-venv ;;
-    acceptance) echo python3 binutils ;;
     binary) echo binutils ;;
     run) echo netcat-openbsd ;;
     schema) echo python3 python3-jsonschema ;;
     unit) echo systemd ;;
+    # promtool comes with the server.
+    prometheus) echo prometheus python3 python3-prometheus-client ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench bench-streams acceptance binary run schema unit)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
       return 64
       ;;
   esac
@@ -57,7 +60,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop bench bench-streams acceptance binary run schema unit)" >&2
+  echo "  (build lint interop bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
   exit 64
 fi
 

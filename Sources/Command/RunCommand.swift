@@ -2,8 +2,12 @@
 // Running the proxy: configuration, logs, proxy, in this order, each only when the one before is
 // sound.
 
+import Admin
 import ArgumentParser
+import Configuration
 import Control
+import Plan
+import Reactor
 
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -13,6 +17,7 @@ struct RunCommand: ParsableCommand {
       Stays in the foreground. Access records go to standard output, everything else to standard \
       error, unless the file says otherwise. SIGTERM or SIGINT drains: no new sessions, and those \
       that are open may finish for as long as `shutdown: drain` says. A second signal ends at once. \
+      SIGHUP reads the file again and takes up what has changed; a file with errors changes nothing. \
       SIGUSR1 opens the access log's file again, for whoever has renamed it.
       """)
 
@@ -23,17 +28,47 @@ struct RunCommand: ParsableCommand {
     let plan = try loadPlanOrExit(file.source)
     do {
       // Before the first thread, which would otherwise be killed by the signals.
-      let signals = try ProxySignals()
+      Proxy.takeSignals()
       let manager = ServiceNotifier.take()
       let log = try EventLog(plan.log)
       defer { log.stop() }
-      guard let proxy = try Proxy(plan, log: log, signals: signals, manager: manager) else {
-        return
+      try Proxy.run(plan, source: PlanSource(file.source), log: log, manager: manager) {
+        plan, control throws(StartFailure) in
+        try adminService(plan, control)
       }
-      try proxy.run()
     } catch {
       for line in "\(error)".split(separator: "\n") { printError("sluice: \(line)\n") }
       throw ExitCode.cannotStart
+    }
+  }
+}
+
+/// The admin interface of a proxy.
+private func adminService(
+  _ plan: AdminPlan, _ control: ProxyControl
+) throws(StartFailure) -> StatusService {
+  do throws(ListeningSocket.Failure) {
+    let server = try AdminServer(
+      plan, source: AdminSource(control, version: productVersion))
+    return StatusService(address: "\(server.address)") { await server.run() }
+  } catch {
+    throw StartFailure("admin: cannot listen at \(plan.listen): \(error)")
+  }
+}
+
+extension PlanSource {
+  /// The file that a configuration came from; standard input cannot be read a second time.
+  fileprivate init(_ source: ConfigurationSource) {
+    switch source {
+    case .standardInput:
+      self.init(name: source.description, read: nil)
+    case .file:
+      self.init(name: source.description) {
+        let decoded = loadPlan(source)
+        var problems = decoded.diagnostics.map(\.summary)
+        if decoded.omittedCount > 0 { problems.append("… and \(decoded.omittedCount) more") }
+        return PlanReading(plan: decoded.plan, problems: problems)
+      }
     }
   }
 }

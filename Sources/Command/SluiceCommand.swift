@@ -20,10 +20,14 @@ public struct SluiceCommand: ParsableCommand {
       Check it with `sluice check`, run it with `sluice run`, and point clients at the proxy's \
       port. SIGTERM or SIGINT lets sessions finish (`shutdown: drain`), a second one ends at once.
 
-      Exit codes: 0 ended as told, 64 wrong usage, 69 cannot start, 78 wrong configuration.
+      Exit codes: 0 ended as told, 1 not ready (probe), 64 wrong usage, 69 cannot start or be \
+      asked, 78 wrong configuration.
       """,
     version: productVersion,
-    subcommands: [RunCommand.self, CheckCommand.self, SchemaCommand.self, VersionCommand.self])
+    subcommands: [
+      RunCommand.self, CheckCommand.self, ProbeCommand.self, SchemaCommand.self,
+      VersionCommand.self,
+    ])
 
   /// Made by the parser.
   public init() {}
@@ -72,6 +76,9 @@ struct ConfigurationOption: ParsableArguments {
         "One configuration file is expected, two are given: '\(option)' and '\(argument)'.")
     }
   }
+
+  /// Whether the command line names a file.
+  var isGiven: Bool { option != nil || argument != nil }
 
   /// Where the configuration comes from.
   var source: ConfigurationSource {

@@ -19,6 +19,8 @@ public struct ProxyPlan: Hashable, Sendable {
   public var shutdown: ShutdownPlan
   /// The bounds of moving bytes.
   public var relay: RelayPlan
+  /// The admin interface; `nil`: there is none.
+  public var admin: AdminPlan?
   /// The routes, in the order of the file. Never empty.
   public var routes: [RoutePlan]
   /// The upstreams that routes refer to: named ones in the order of the file, then those that
@@ -29,7 +31,8 @@ public struct ProxyPlan: Hashable, Sendable {
   public init(
     workers: WorkerCount = .auto, spin: Duration? = nil, sessionsMax: SessionsMax = .auto,
     log: LogPlan = LogPlan(), shutdown: ShutdownPlan = ShutdownPlan(),
-    relay: RelayPlan = RelayPlan(), routes: [RoutePlan], upstreams: [UpstreamPlan]
+    relay: RelayPlan = RelayPlan(), admin: AdminPlan? = nil, routes: [RoutePlan],
+    upstreams: [UpstreamPlan]
   ) {
     for route in routes {
       precondition(upstreams.indices.contains(route.upstream.rawValue), "a dangling upstream index")
@@ -40,6 +43,7 @@ public struct ProxyPlan: Hashable, Sendable {
     self.log = log
     self.shutdown = shutdown
     self.relay = relay
+    self.admin = admin
     self.routes = routes
     self.upstreams = upstreams
   }

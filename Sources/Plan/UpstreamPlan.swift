@@ -17,6 +17,10 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var source: [IPAddress]
   /// Options of upstream connections.
   public var tcp: TCPPlan
+  /// How the endpoints are checked; `nil`: not at all, they count as up.
+  public var check: HealthCheckPlan?
+  /// How often host names are looked up again; `nil`: only at the start.
+  public var resolve: Duration?
   /// The endpoints, in the order of the file. Never empty.
   public var endpoints: [EndpointPlan]
 
@@ -24,7 +28,7 @@ public struct UpstreamPlan: Hashable, Sendable {
   public init(
     name: String, balance: BalancePolicy = .roundRobin, connect: Duration = .seconds(5),
     attempt: Duration = .milliseconds(1500), source: [IPAddress] = [], tcp: TCPPlan = TCPPlan(),
-    endpoints: [EndpointPlan]
+    check: HealthCheckPlan? = nil, resolve: Duration? = nil, endpoints: [EndpointPlan]
   ) {
     self.name = name
     self.balance = balance
@@ -32,6 +36,8 @@ public struct UpstreamPlan: Hashable, Sendable {
     self.attempt = attempt
     self.source = source
     self.tcp = tcp
+    self.check = check
+    self.resolve = resolve
     self.endpoints = endpoints
   }
 }

@@ -67,7 +67,7 @@ struct SluiceCommandTests {
     #expect(ExitCode.wrongConfiguration.rawValue == 78)
   }
 
-  @Test("Help names every subcommand", arguments: ["run", "check", "schema", "version"])
+  @Test("Help names every subcommand", arguments: ["run", "check", "probe", "schema", "version"])
   func help(subcommand: String) {
     #expect(SluiceCommand.helpMessage().contains("\n  \(subcommand) "))
   }

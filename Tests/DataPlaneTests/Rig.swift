@@ -5,6 +5,7 @@ import Addressing
 import Plan
 import Reactor
 
+@testable import Control
 @testable import DataPlane
 
 /// A plan with one route and one upstream, from which tests differ by what they are about.
@@ -13,6 +14,8 @@ struct RigPlan {
   var upstreams: [UpstreamPlan]
   var workers = 1
   var sessionsMax = 1000
+  /// How many sessions workers have room for, whatever a later plan says; `nil`: `sessionsMax`.
+  var sessionsCapacity: Int?
   var pipesMax = 0
   /// Small, so that tests reach the bounds.
   var relay = RelayPlan(
@@ -55,16 +58,39 @@ final class Reports: @unchecked Sendable {
   var resumes: [AcceptPause] {
     all.compactMap { if case .acceptResumed(let reason) = $0 { reason } else { nil } }
   }
+  var versions: [Int] {
+    all.compactMap { if case .using(let version) = $0 { version } else { nil } }
+  }
+  var refusals: [Errno] {
+    all.compactMap { if case .listenRefused(_, let errno) = $0 { errno } else { nil } }
+  }
+}
+
+/// Stands for the access log: a pass over the rings is whenever a test takes the records.
+final class RecordTaker: RecordReader {
+  private(set) var passes = 0
+
+  func passAfterNow() -> Int { passes + 1 }
+
+  func hasCompleted(_ pass: Int) -> Bool { passes >= pass }
+
+  func notePass() { passes += 1 }
 }
 
 /// Workers, their kernel, and the clients' side of it.
 final class Rig {
   let kernel: FakeKernel
-  let topology: Topology
-  /// One listener per route.
-  let listeners: [CInt]
+  let ledger: TopologyLedger
+  private(set) var topology: Topology
+  /// What is in force, or will be when the workers have come to it.
+  private(set) var plan: RigPlan
+  private var open: [ListenAddress: OpenListener] = [:]
+  /// Listeners that are gone, with the version from which on nobody may watch them.
+  private var leaving: [(listener: OpenListener, version: Int)] = []
+  private var lastGeneration: UInt32 = 0
   private(set) var workers: [Worker<FakeKernel>] = []
   private let rings: [RecordRing]
+  private let taker = RecordTaker()
   let reports: [Reports]
   private var clientCount: UInt16 = 0
   /// The address of the client that arrived last.
@@ -72,24 +98,10 @@ final class Rig {
 
   init(_ plan: RigPlan = RigPlan(), kernel: FakeKernel = FakeKernel()) throws {
     self.kernel = kernel
-    var endpoints: [Endpoint] = []
-    var upstreams: [Upstream] = []
-    for upstream in plan.upstreams {
-      let first = endpoints.count
-      for endpoint in upstream.endpoints {
-        guard case .socket(let address) = endpoint.address else { fatalError("not an address") }
-        endpoints.append(Endpoint(endpoint, name: address.description, address: address))
-      }
-      upstreams.append(Upstream(upstream, endpoints: endpoints, range: first..<endpoints.count))
-    }
-    let listeners = plan.routes.map { _ in kernel.makeListener() }
-    self.listeners = listeners
-    let topology = Topology(
-      listeners: listeners.enumerated().map {
-        Listener(descriptor: $1, name: "listener \($0)", route: RouteIndex($0))
-      },
-      routes: plan.routes.map(Route.init), upstreams: upstreams, endpoints: endpoints,
-      sessions: SessionCount(max: plan.sessionsMax))
+    self.plan = plan
+    ledger = TopologyLedger(workers: plan.workers, records: taker)
+    let listeners = Rig.openListeners(plan, kernel, &open, &lastGeneration)
+    let topology = Rig.build(plan, listeners, ledger)
     self.topology = topology
     rings = (0..<plan.workers).map { _ in RecordRing(capacity: plan.recordsMax) {} }
     reports = (0..<plan.workers).map { _ in Reports() }
@@ -99,7 +111,8 @@ final class Rig {
         try Worker(
           kernel: kernel,
           settings: WorkerSettings(
-            number: number, sessionsMax: plan.sessionsMax, pipesMax: plan.pipesMax,
+            number: number, sessionsMax: plan.sessionsCapacity ?? plan.sessionsMax,
+            pipesMax: plan.pipesMax,
             relay: plan.relay, seed: plan.seed &+ UInt64(number)),
           topology: topology, records: rings[number], report: { reports.all.append($0) }))
     }
@@ -109,16 +122,94 @@ final class Rig {
 
   var worker: Worker<FakeKernel> { workers[0] }
 
+  /// The first listener of each route.
+  var listeners: [CInt] { plan.routes.compactMap { $0.listen.first.flatMap(listener) } }
+
+  /// All listeners that clients can still arrive at, by name, those included that are gone from the
+  /// plan.
+  var openListeners: [(name: String, descriptor: CInt)] {
+    let all = Array(open.values) + leaving.map(\.listener)
+    return all.map { ($0.name, $0.descriptor) }.sorted { $0.descriptor < $1.descriptor }
+  }
+
+  /// The listener at an address of the plan.
+  func listener(_ address: ListenAddress) -> CInt? { open[address]?.descriptor }
+
+  // MARK: Plans
+
+  private static func openListeners(
+    _ plan: RigPlan, _ kernel: FakeKernel, _ open: inout [ListenAddress: OpenListener],
+    _ lastGeneration: inout UInt32
+  ) -> [OpenListener] {
+    var all: [OpenListener] = []
+    for (position, route) in plan.routes.enumerated() {
+      for address in route.listen {
+        let known = open[address]
+        if known == nil { lastGeneration += 1 }
+        let listener = OpenListener(
+          key: ListenerKey(address: address, ordinal: 0),
+          descriptor: known?.descriptor ?? kernel.makeListener(),
+          generation: known?.generation ?? lastGeneration, name: "\(address)", route: position)
+        open[address] = listener
+        all.append(listener)
+      }
+    }
+    return all
+  }
+
+  private static func build(
+    _ plan: RigPlan, _ listeners: [OpenListener], _ ledger: TopologyLedger
+  ) -> Topology {
+    ledger.build(
+      ProxyPlan(routes: plan.routes, upstreams: plan.upstreams), names: [:], builtins: [:],
+      listeners: listeners, sessionsMax: plan.sessionsMax)
+  }
+
+  /// Has the workers go over to another plan at their next turn. `workers` leaves some of them for
+  /// later, when they are told by `tellAll`.
+  func change(only numbers: [Int]? = nil, _ body: (inout RigPlan) -> Void) {
+    noteReports()
+    body(&plan)
+    let listeners = Rig.openListeners(plan, kernel, &open, &lastGeneration)
+    topology = Rig.build(plan, listeners, ledger)
+    let wanted = Set(listeners.map(\.key.address))
+    for (address, listener) in open where !wanted.contains(address) {
+      leaving.append((listener, topology.version))
+      open[address] = nil
+    }
+    for number in numbers ?? Array(workers.indices) {
+      precondition(workers[number].link.inbox.post(.use(topology)))
+    }
+  }
+
+  /// Hears what workers have gone over to, and closes the listeners that nobody watches any more.
+  func noteReports() {
+    for (number, reports) in reports.enumerated() {
+      for version in reports.versions { ledger.note(worker: number, isUsing: version) }
+    }
+    for entry in leaving where entry.version <= ledger.confirmedVersion {
+      kernel.close(entry.listener.descriptor)
+    }
+    leaving.removeAll { $0.version <= ledger.confirmedVersion }
+  }
+
   /// A client that arrives at a route, told apart by its port.
   func connectClient(
     route: Int = 0, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
+  ) -> FakeStream {
+    connectClient(
+      to: listeners[route], receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
+  }
+
+  /// A client that arrives at a listener.
+  func connectClient(
+    to listener: CInt, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
   ) -> FakeStream {
     clientCount += 1
     let address = SocketAddress.v4(IPv4Address(rawValue: 0x7F00_0001), port: clientCount)
     lastClient = PeerAddress(address)
     return kernel.connectClient(
-      to: listeners[route], from: lastClient, receiveCapacity: receiveCapacity,
-      sendCapacity: sendCapacity)
+      to: listener, from: lastClient, receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
   }
 
   /// Turns and carries until nothing moves any more. Time stands still. Returns how many turns it
@@ -157,6 +248,7 @@ final class Rig {
   func takeRecords() -> [SessionRecord] {
     var records: [SessionRecord] = []
     for ring in rings { while let record = ring.read() { records.append(record) } }
+    taker.notePass()
     return records
   }
 
@@ -169,7 +261,8 @@ final class Rig {
   func tearDown() -> [CInt] {
     for worker in workers where worker.link.inbox.post(.stop) { worker.run() }
     workers = []
-    for listener in listeners { kernel.close(listener) }
+    for listener in open.values { kernel.close(listener.descriptor) }
+    for entry in leaving { kernel.close(entry.listener.descriptor) }
     return kernel.openDescriptors
   }
 
@@ -200,11 +293,16 @@ final class Rig {
   var leftovers: [String] {
     var found: [String] = []
     if topology.sessions.value != 0 { found.append("\(topology.sessions.value) in the process") }
-    for route in topology.routes where route.sessions.value != 0 {
-      found.append("\(route.sessions.value) at the route \(route.name)")
+    for route in topology.routes where route.state.sessions.value != 0 {
+      found.append("\(route.state.sessions.value) at the route \(route.name)")
     }
-    for endpoint in topology.endpoints where endpoint.sessions.value != 0 {
-      found.append("\(endpoint.sessions.value) at \(endpoint.name)")
+    for listener in topology.listeners where listener.state.isNamed {
+      found.append("the listener \(listener.name) is named")
+    }
+    for endpoint in topology.endpoints {
+      let count = endpoint.state.sessions.value
+      if count != 0 { found.append("\(count) at \(endpoint.name)") }
+      if endpoint.state.isNamed { found.append("\(endpoint.name) is named") }
     }
     for worker in workers {
       if worker.link.load.value != 0 { found.append("\(worker.link.load.value) as load") }
@@ -246,5 +344,14 @@ extension FakeStream {
   /// What reading finds when there are no bytes.
   func readEnd() -> Transfer {
     receive(bytesMax: 1, withChance: false).0
+  }
+}
+
+extension Inbox {
+  /// Takes out what is there, as its owner would.
+  func takeAll() -> [Message] {
+    var messages: [Message] = []
+    drain(into: &messages)
+    return messages
   }
 }

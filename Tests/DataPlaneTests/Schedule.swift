@@ -11,12 +11,32 @@ import Reactor
 final class Conversation {
   let client: Party
   let address: PeerAddress
+  /// The name of the listener that it arrived at, and the proxy's end of the connection there.
+  let listener: String
+  let arrival: FakeStream
   /// The last is the one that served, the others were given up before a byte had moved.
   var servers: [FakeStream] = []
 
-  init(_ client: Party, _ address: PeerAddress) {
+  init(_ client: Party, _ address: PeerAddress, _ listener: String, _ arrival: FakeStream) {
     self.client = client
     self.address = address
+    self.listener = listener
+    self.arrival = arrival
+  }
+}
+
+/// A record as the access log would tell it: with names instead of slots.
+struct NamedRecord {
+  let record: SessionRecord
+  let listener: String
+  let route: String
+  let endpoint: String?
+
+  init(_ record: SessionRecord, _ topology: Topology) {
+    self.record = record
+    listener = topology.listeners[record.listener.position].name
+    route = topology.routes[record.route.position].name
+    endpoint = record.endpoint.map { topology.endpoints[$0.position].name }
   }
 }
 
@@ -29,9 +49,21 @@ final class Schedule {
   private(set) var conversations: [Conversation] = []
   private var conversationsByAddress: [PeerAddress: Conversation] = [:]
   private(set) var serverParties: [ObjectIdentifier: Party] = [:]
+  /// Where the connections of servers lead to, as endpoints are called.
+  private(set) var serverNames: [ObjectIdentifier: String] = [:]
   private var servers: [FakeServer] = []
   private(set) var complaints: [String] = []
-  private(set) var ends: [SessionRecord] = []
+  private(set) var ends: [NamedRecord] = []
+  /// All there have ever been, for sums over them.
+  var routeStates: [ObjectIdentifier: RouteState] = [:]
+  var endpointStates: [ObjectIdentifier: EndpointState] = [:]
+  /// The routes that listeners have ever led to, by their names.
+  var routesOfListeners: [String: Set<String>] = [:]
+  /// What was last given to something new.
+  var lastNumber = 100
+  private(set) var changes = 0
+  /// Whether the plan changes now and then.
+  let changesPlan: Bool
   private(set) var handedOver = 0
   private(set) var staleEvents = 0
   /// Whether the proxy may fail for want of something.
@@ -45,6 +77,7 @@ final class Schedule {
     let dice = chaos
     runsShort = dice.below(4) == 0
     hasIdleTimeout = dice.below(2) == 0
+    changesPlan = dice.below(3) > 0
     kernel.socketBytes = dice.within(32...4096)
     kernel.fragmentBytes = dice.within(1...1500)
     rig = try Rig(Schedule.plan(dice, hasIdleTimeout: hasIdleTimeout, seed), kernel: kernel)
@@ -69,12 +102,15 @@ final class Schedule {
         let server = kernel.serve(UInt16(9000 + 10 * upstream + number), manner)
         server.receiveCapacity = dice.within(32...4096)
         server.sendCapacity = dice.within(32...4096)
+        let name = "10.0.0.1:\(9000 + 10 * upstream + number)"
         server.onAccept = { [unowned self] stream in
           serverParties[ObjectIdentifier(stream)] = Party(stream, chaos: chaos)
+          serverNames[ObjectIdentifier(stream)] = name
         }
         servers.append(server)
       }
     }
+    remember()
   }
 
   private static func plan(_ dice: FakeChaos, hasIdleTimeout: Bool, _ seed: UInt64) -> RigPlan {
@@ -82,6 +118,7 @@ final class Schedule {
     plan.seed = seed
     plan.workers = dice.within(1...2)
     plan.sessionsMax = dice.within(1...20)
+    plan.sessionsCapacity = 20
     plan.relay.bufferBytes = dice.within(8...2048)
     plan.pipesMax = [0, 1, 8][dice.below(3)]
     plan.relay.turnBytes = dice.within(64...8192)
@@ -147,16 +184,26 @@ final class Schedule {
     case 13 where chaos.below(10) == 0: breakSomebody()
     case 14 where runsShort: kernel.nextAcceptError = .tooManyOpenFiles
     case 15 where chaos.below(4) == 0: kernel.nextAcceptAbort = .connectionAbort
+    case 16 where changesPlan && chaos.below(2) == 0:
+      changePlan()
+      changes += 1
+    case 17 where chaos.below(2) == 0: rig.post(.use(rig.topology))
+    case 18 where chaos.below(4) == 0: collect()
     default: actSomebody()
     }
+    rig.noteReports()
   }
 
   private func arrive() {
     guard conversations.count < 200 else { return }
+    let listeners = rig.openListeners
+    let listener = listeners[chaos.below(listeners.count)]
     let stream = rig.connectClient(
-      route: chaos.below(2), receiveCapacity: chaos.within(32...4096),
+      to: listener.descriptor, receiveCapacity: chaos.within(32...4096),
       sendCapacity: chaos.within(32...4096))
-    let conversation = Conversation(Party(stream, chaos: chaos), rig.lastClient)
+    guard let arrival = stream.peer else { fatalError("it has just been connected") }
+    let conversation = Conversation(
+      Party(stream, chaos: chaos), rig.lastClient, listener.name, arrival)
     conversations.append(conversation)
     conversationsByAddress[rig.lastClient] = conversation
   }
@@ -203,16 +250,19 @@ final class Schedule {
     kernel.chaos.resourcePerMille = 0
     kernel.descriptorsMax = 1_000_000
     kernel.nextAcceptError = nil
+    rig.post(.use(rig.topology))
     // Without any timeout a session ends by its peers alone.
     let standStill = hasIdleTimeout && chaos.below(2) == 0
     for round in 0..<40_000 {
       // Those who hurry are done after a while; from then on it is all waiting for deadlines.
       kernel.advance(milliseconds: round < 1000 ? 5 : round < 2000 ? 50 : 250)
       for worker in rig.workers { worker.turn() }
+      rig.noteReports()
       pairUp()
       kernel.carryAll()
       var isOver = rig.topology.sessions.value == 0
-      for listener in rig.listeners where kernel.listener(listener).waitingCount > 0 {
+      for listener in rig.openListeners
+      where kernel.listener(listener.descriptor).waitingCount > 0 {
         isOver = false
       }
       if isOver { break }
@@ -229,6 +279,8 @@ final class Schedule {
   }
 
   private func collect() {
-    for record in rig.takeRecords() where record.moment == .end { ends.append(record) }
+    for record in rig.takeRecords() where record.moment == .end {
+      ends.append(NamedRecord(record, rig.topology))
+    }
   }
 }

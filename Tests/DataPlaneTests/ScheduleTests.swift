@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random schedules against the fake kernel: workers, clients, servers, network and clock take turns
 // in an order that follows from a seed, and whatever they do, no byte is lost, doubled or reordered,
-// an end is told as what it was, every session ends, and nothing leaks.
+// an end is told as what it was, every session ends, and nothing leaks. In most of them the plan
+// changes again and again meanwhile, each worker in its own time.
 //
 // SLUICE_SCHEDULES=N runs N seeds, from SLUICE_SCHEDULE_FIRST on; SLUICE_SCHEDULE_SEED=S runs one
 // alone. Each seed is told beforehand, since one that ends in a trap cannot be reported afterwards.
@@ -42,7 +43,10 @@ import Testing
     #expect(tally.splices > 100)
     #expect(tally.handedOver > 20)
     #expect(tally.staleEvents > 0)
-    for reason in [SessionEnd.Reason.finished, .reset, .connectRefused, .idle, .halfCloseTimeout] {
+    #expect(tally.changes > 1000)
+    for reason in [
+      SessionEnd.Reason.finished, .reset, .connectRefused, .idle, .halfCloseTimeout, .allDown,
+    ] {
       #expect(tally.reasons[reason, default: 0] > 0, "no session ended as \(reason)")
     }
   }
@@ -54,6 +58,7 @@ struct ScheduleTally {
   var splices = 0
   var handedOver = 0
   var staleEvents = 0
+  var changes = 0
   var reasons: [SessionEnd.Reason: Int] = [:]
 
   mutating func add(_ schedule: Schedule) {
@@ -61,8 +66,9 @@ struct ScheduleTally {
     splices += schedule.kernel.spliceCount
     handedOver += schedule.handedOver
     staleEvents += schedule.staleEvents
-    for record in schedule.ends {
-      if let reason = record.end?.reason { reasons[reason, default: 0] += 1 }
+    changes += schedule.changes
+    for named in schedule.ends {
+      if let reason = named.record.end?.reason { reasons[reason, default: 0] += 1 }
     }
   }
 }

@@ -9,14 +9,22 @@ extension Schedule {
   /// Looks at everybody and complains.
   func reckon() {
     var endsByClient: [PeerAddress: SessionRecord] = [:]
-    for record in ends {
+    var names: [PeerAddress: NamedRecord] = [:]
+    for named in ends {
+      let record = named.record
+      names[record.client] = named
       if endsByClient.updateValue(record, forKey: record.client) != nil {
         complain("two end records for \(record.client)")
       }
       reckonRecord(record)
     }
+    if !wasKilled { reckonSums() }
     for conversation in conversations {
       let end = endsByClient[conversation.address]
+      if end == nil, conversation.arrival.wasAccepted, !wasKilled {
+        complain("\(conversation.address) was accepted and forgotten")
+      }
+      if let named = names[conversation.address] { reckonNames(conversation, named) }
       let server = conversation.servers.last?.peer.flatMap { serverParties[ObjectIdentifier($0)] }
       for stream in conversation.servers {
         guard let end = stream.peer, let party = serverParties[ObjectIdentifier(end)] else {
@@ -35,7 +43,7 @@ extension Schedule {
   private func reckonRecord(_ record: SessionRecord) {
     guard let end = record.end else { return complain("an end record without an end") }
     let ours: Set<SessionEnd.Reason> = [
-      .idle, .halfCloseTimeout, .noEndpoint, .outOfDescriptors, .outOfPorts, .noSource,
+      .idle, .halfCloseTimeout, .noEndpoint, .allDown, .outOfDescriptors, .outOfPorts, .noSource,
       .outOfMemory, .drainDeadline, .killed,
     ]
     if ours.contains(end.reason) != (end.origin == .proxy) {
@@ -50,6 +58,45 @@ extension Schedule {
       complain("\(end.reason) while \(end.phase)")
     }
     if end.reason == .killed, !wasKilled { complain("killed by nobody") }
+  }
+
+  /// Slots that went to others must not change what is told of those before.
+  private func reckonNames(_ conversation: Conversation, _ named: NamedRecord) {
+    if named.listener != conversation.listener {
+      complain("\(conversation.address) arrived at \(conversation.listener), not \(named.listener)")
+    }
+    if routesOfListeners[named.listener]?.contains(named.route) != true {
+      complain("\(named.listener) never led to \(named.route)")
+    }
+    // Who came and went within a turn, and moved nothing, was not seen in between.
+    guard named.record.uploadBytes + named.record.downloadBytes > 0,
+      let ours = conversation.servers.last,
+      let served = ours.peer.flatMap({ serverNames[ObjectIdentifier($0)] })
+    else { return }
+    if named.endpoint != served {
+      complain("\(conversation.address) was served by \(served), not \(named.endpoint ?? "-")")
+    }
+  }
+
+  /// Counters and records tell the same.
+  private func reckonSums() {
+    let routes = routeStates.values.map { $0.statistics() }
+    let endpoints = endpointStates.values.map { $0.statistics() }
+    let accepted = conversations.count { $0.arrival.wasAccepted }
+    let upload = ends.reduce(0) { $0 + $1.record.uploadBytes }
+    let download = ends.reduce(0) { $0 + $1.record.downloadBytes }
+    let sums: [(String, UInt64, UInt64)] = [
+      ("accepted", routes.reduce(0) { $0 + $1.accepted }, UInt64(accepted)),
+      ("ended", routes.flatMap(\.ends).reduce(0) { $0 + $1.count }, UInt64(ends.count)),
+      ("durations", routes.reduce(0) { $0 + $1.duration.count }, UInt64(ends.count)),
+      ("upload of routes", routes.reduce(0) { $0 + $1.uploadBytes }, upload),
+      ("download of routes", routes.reduce(0) { $0 + $1.downloadBytes }, download),
+      ("upload of endpoints", endpoints.reduce(0) { $0 + $1.uploadBytes }, upload),
+      ("download of endpoints", endpoints.reduce(0) { $0 + $1.downloadBytes }, download),
+    ]
+    for (what, counted, recorded) in sums where counted != recorded {
+      complain("\(what): \(counted) counted, \(recorded) recorded")
+    }
   }
 
   /// What one has received is what the other has sent, from the first byte on, and an end is only

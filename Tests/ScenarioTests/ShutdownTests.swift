@@ -105,14 +105,6 @@ struct ShutdownTests {
     #expect(try proxy.program.waitForExit() == .code(0))
   }
 
-  @Test("SIGHUP does not end it, and says what it does instead")
-  func hangUp() throws {
-    let proxy = try proxy()
-    proxy.program.send(SIGHUP)
-    #expect(proxy.event("SIGHUP")?.level == "warning")
-    #expect(try Connection(proxy.address()).ask("hello") == "hello")
-  }
-
   @Test("SIGPIPE does not end it")
   func brokenPipe() throws {
     let proxy = try proxy()

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from lab import procfs
 
@@ -255,6 +256,10 @@ class Proxy:
             command = ["taskset", "--cpu-list", str(self.core), *command]
         return command
 
+    def _stdout(self, output: IO[bytes]) -> IO[bytes] | int:
+        """Where standard output goes; as a rule, where standard error goes."""
+        return output
+
     def _start(self) -> None:
         output = open(self.folder / "output", "wb")
         log = self.settings.access_log
@@ -269,7 +274,7 @@ class Proxy:
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdout=self._stdout(stdout),
                 stderr=output,
                 cwd=self.folder,
                 preexec_fn=lower_limit if limit is not None else None,

@@ -50,7 +50,7 @@ extension ScalarCodec where Value == RouteTarget {
     let address = ScalarCodec<EndpointAddress>.endpointAddress
     return .text(
       "the name of an upstream, or \(address.shape.accepted)",
-      patterns: [String(namePattern.dropFirst().dropLast())] + address.shape.patterns,
+      patterns: [KeyForm.names.pattern] + address.shape.patterns,
       examples: address.shape.examples,
       encode: { target in
         switch target {
@@ -86,6 +86,68 @@ extension ScalarCodec where Value == IPAddress {
         throw Refusal("is no IP address", hint: hint, isShape: !looksLikeIPv6)
       }
       return address.withoutIPv6Clothes
+    }
+  }
+}
+
+extension ScalarCodec where Value == SocketAddress {
+  /// Where health checks go when not to the endpoint.
+  static var checkAddress: ScalarCodec {
+    .text(
+      "`IP:port`, `unix:/path`, `unix:@name`",
+      patterns: ["\(ipv4):\(positivePort)", "\(ipv6):\(positivePort)", unixSocket],
+      examples: ["10.0.0.9:80", "[2001:db8::9]:80", "unix:/run/health.sock", "unix:@health"],
+      encode: \.description
+    ) { text throws(Refusal) in
+      guard !text.hasPrefix("builtin:") else { throw Refusal("is an endpoint of its own") }
+      switch try parseEndpointAddress(text) {
+      case .socket(let address): return address
+      case .name, .builtin:
+        throw Refusal(
+          "has a host name, but a check needs an IP address",
+          hint: "to ask each endpoint at another port, use `port`")
+      }
+    }
+  }
+
+  /// Where the admin interface listens: where only this machine can reach it.
+  static var adminAddress: ScalarCodec {
+    .text(
+      "a loopback address like `127.0.0.1:port` or `[::1]:port`, `unix:/path`, `unix:@name`",
+      patterns: [#"127(\.\#(octet)){3}:\#(port)"#, "\(ipv6):\(port)", unixSocket],
+      examples: ["127.0.0.1:9901", "[::1]:9901", "127.0.0.1:0", "unix:/run/sluice/admin.sock"],
+      encode: \.description
+    ) { text throws(Refusal) in
+      guard !text.hasPrefix("fd:") else { throw Refusal("is a descriptor, which has no address") }
+      if text.hasPrefix("localhost:") {
+        let port = text.dropFirst("localhost:".count)
+        throw Refusal(
+          "has a host name, but a listener needs an IP address", hint: "write `127.0.0.1:\(port)`")
+      }
+      let address = try parseListenAddress(text)
+      switch address {
+      case .socket(.unix(let path)): return .unix(path: path)
+      case .socket(.abstract(let name)): return .abstract(name: name)
+      case .socket(let socket) where socket.isLoopback: return socket
+      case .socket, .port, .inherited:
+        var isShape = true
+        if case .socket(.v6) = address { isShape = false }
+        throw Refusal(
+          "can be reached from other machines, and whoever reaches it may ask it everything",
+          hint: "let it listen at `127.0.0.1:9901`, and to let others in, add a route with "
+            + "`to: \"127.0.0.1:9901\"`", isShape: isShape)
+      }
+    }
+  }
+}
+
+extension SocketAddress {
+  /// Whether it is an IP address that only this machine can reach.
+  fileprivate var isLoopback: Bool {
+    switch ip {
+    case .v4(let address): address.rawValue >> 24 == 127
+    case .v6(let address): address == .loopback
+    case nil: false
     }
   }
 }

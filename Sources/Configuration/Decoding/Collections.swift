@@ -25,17 +25,18 @@ func field<Draft, Value>(
   field(name, path, codec.codec, shown: codec.encode(standard), documentation)
 }
 
-/// A key with any value; `shown` is what the reference gives as the default.
+/// A key with any value; `shown` is what the reference gives as the default. A key that is not
+/// optional without being required is one of several, of which one is.
 func field<Draft, Value>(
   _ name: String, _ path: WritableKeyPath<Draft, Value?>, _ codec: Codec<Value>,
-  shown: JSON? = nil, isRequired: Bool = false, _ documentation: String
+  shown: JSON? = nil, isRequired: Bool = false, isOptional: Bool? = nil, _ documentation: String
 ) -> Field<Draft> {
   Field<Draft>(
     shape: FieldShape(
       name: name, shape: codec.shape, documentation: documentation, defaultValue: shown,
       isRequired: isRequired)
   ) { node, draft, diagnostics in
-    let place = Place(isOptional: !isRequired)
+    let place = Place(isOptional: isOptional ?? !isRequired)
     draft[keyPath: path] = codec.decode(node, at: place, &diagnostics)
   }
 }
@@ -47,11 +48,11 @@ extension Codec {
   /// A mapping with known keys.
   static func object(
     _ name: String, _ documentation: String, _ empty: Value, allowsExtensions: Bool = false,
-    notes: KeyNotes = [:], fields: [Field<Value>]
+    choices: [KeyChoice] = [], notes: KeyNotes = [:], fields: [Field<Value>]
   ) -> Codec {
     let shape = ObjectShape(
       name: name, documentation: documentation, fields: fields.map(\.shape),
-      allowsExtensions: allowsExtensions)
+      allowsExtensions: allowsExtensions, choices: choices)
     let byName = Dictionary(uniqueKeysWithValues: fields.map { ($0.shape.name, $0) })
     let names = fields.map(\.shape.name)
     return Codec(shape: .object(shape)) { node, place, diagnostics in
@@ -80,15 +81,17 @@ extension Codec {
           at: node.headRange, "the key `\(field.name)` is missing",
           hints: ["accepted: \(field.shape.accepted(.terminal))"])
       }
+      for choice in choices { choice.check(entries, present, node.headRange, &diagnostics) }
       return draft
     }
   }
 
   /// A mapping from names that the file chooses. An entry that could not be read stays as `empty`,
   /// so that what refers to its name is not reported, too.
-  static func named<Item>(_ item: Codec<Item>, empty: Item, countMin: Int = 0) -> Codec
-  where Value == [Named<Item>] {
-    let shape = Shape.named(item.shape, countMin: countMin)
+  static func named<Item>(
+    _ item: Codec<Item>, empty: Item, keys: KeyForm = .names, countMin: Int = 0
+  ) -> Codec where Value == [Named<Item>] {
+    let shape = Shape.named(item.shape, keys: keys, countMin: countMin)
     return Codec(shape: shape) { node, place, diagnostics in
       guard case .mapping(let entries) = node.content else {
         node.refuseKind(expecting: shape, at: place, &diagnostics)
@@ -99,10 +102,10 @@ extension Codec {
       }
       var items: [Named<Item>] = []
       for entry in entries {
-        if !isName(entry.key) {
+        if !keys.accepts(entry.key) {
           diagnostics.error(
-            at: entry.keyRange, "\(quoted(entry.key)) is no name",
-            hints: ["a name has 1 to 64 letters, digits, `_`, `-` or `.`"])
+            at: entry.keyRange, "\(quoted(entry.key)) is no \(keys.word)",
+            hints: ["a \(keys.word) has \(keys.accepted)"])
         }
         let value = item.decode(entry.value, &diagnostics) ?? empty
         items.append(Named(name: entry.key, range: entry.keyRange, value: value))
@@ -149,6 +152,34 @@ extension Codec {
         return nil
       }
       return chosen.decode(node, at: place, &diagnostics)
+    }
+  }
+}
+
+extension KeyChoice {
+  /// For people.
+  var words: String {
+    isRequired
+      ? "Exactly one of \(inBackticks(names)) has to be there"
+      : "At most one of \(inBackticks(names)) may be there"
+  }
+
+  /// Reports keys that exclude each other, and the lack of one that is needed. `present` holds what
+  /// was probably meant, too.
+  fileprivate func check(
+    _ entries: [Entry], _ present: Set<String>, _ range: SourceRange,
+    _ diagnostics: inout Diagnostics
+  ) {
+    let chosen = entries.filter { names.contains($0.key) }
+    for other in chosen.dropFirst() {
+      diagnostics.error(
+        at: other.keyRange, "\(quoted(other.key)) and \(quoted(chosen[0].key)) exclude each other",
+        hints: ["the other one is in line \(chosen[0].keyRange.start.line)"])
+    }
+    if isRequired, present.isDisjoint(with: names) {
+      diagnostics.error(
+        at: range, "one of the keys \(inBackticks(names)) is missing",
+        hints: hint.map { [$0] } ?? [])
     }
   }
 }

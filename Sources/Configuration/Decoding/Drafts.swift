@@ -14,6 +14,7 @@ struct FileDraft {
   var log: LogDraft?
   var shutdown: ShutdownDraft?
   var relay: RelayDraft?
+  var admin: AdminDraft?
   var defaults: DefaultsDraft?
   var routes: [Named<RouteDraft>]?
   var upstreams: [Named<UpstreamDraft>]?
@@ -42,6 +43,13 @@ struct RelayDraft {
   var coalesce: Duration??
   var acceptsPerTurn: Int?
   var eventsPerTurn: Int?
+}
+
+/// `admin:`.
+struct AdminDraft {
+  var listen: Located<SocketAddress>?
+  var connectionsMax: Int?
+  var timeout: Duration?
 }
 
 /// `defaults:`.
@@ -112,6 +120,42 @@ struct UpstreamSettings {
   var attempt: Located<Duration>?
   var source: [IPAddress]?
   var tcp: TCPDraft?
+  var resolve: Located<Duration?>?
+  var check: HealthCheckDraft??
+}
+
+/// `check:`.
+struct HealthCheckDraft {
+  var tcp: TCPCheckDraft?
+  var http: HTTPCheckDraft?
+  var every: IntervalsDraft?
+  var timeout: Located<Duration>?
+  var rise: Int?
+  var fall: Int?
+  var jitterPercent: Int?
+  var port: Located<Int>?
+  var address: SocketAddress?
+}
+
+/// `tcp:` of a check, which has nothing to say.
+struct TCPCheckDraft {}
+
+/// `http:` of a check.
+struct HTTPCheckDraft {
+  var method: String?
+  var path: String?
+  var host: String?
+  var headers: [HTTPCheckPlan.Header]?
+  var statuses: [ClosedRange<Int>]?
+  var body: Located<String>?
+  var answerBytesMax: Int?
+}
+
+/// `every:` of a check.
+struct IntervalsDraft {
+  var up: Duration?
+  var down: Duration?
+  var changing: Duration?
 }
 
 /// An upstream.

@@ -16,7 +16,7 @@ extension Codec<FileDraft> {
       notes: [
         "listen": "a listener belongs to a route: `routes: {NAME: {listen: …, to: …}}`",
         "route": "did you mean `routes`?", "upstream": "did you mean `upstreams`?",
-        "logging": "did you mean `log`?", "admin": "this version has no admin interface",
+        "logging": "did you mean `log`?",
       ],
       fields: [
         field(
@@ -36,6 +36,8 @@ extension Codec<FileDraft> {
         field("log", \.log, .log, "The operational log and the access log."),
         field("shutdown", \.shutdown, .shutdown, "What happens between SIGTERM and the exit."),
         field("relay", \.relay, .relay, "The bounds of moving bytes. Rarely worth a change."),
+        field(
+          "admin", \.admin, .admin, "The admin interface, over HTTP; without it, there is none."),
         field(
           "defaults", \.defaults, .defaults,
           "What counts for routes and upstreams that are "

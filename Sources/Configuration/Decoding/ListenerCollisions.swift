@@ -12,7 +12,7 @@ struct ListenerCollisions {
   private struct Holder {
     var shown: String
     var line: Int
-    var route: String
+    var owner: String
   }
 
   private enum Family: Hashable {
@@ -31,13 +31,13 @@ struct ListenerCollisions {
   /// The first holder of a port that is on one address only.
   private var specifics: [Port: Holder] = [:]
 
-  /// Adds a listener; reports the first one that it collides with.
+  /// Adds a listener; reports the first one that it collides with. `owner` is whose it is, in words.
   mutating func add(
-    _ listener: Located<ListenAddress>, route: String, _ diagnostics: inout Diagnostics
+    _ listener: Located<ListenAddress>, of owner: String, _ diagnostics: inout Diagnostics
   ) {
     let claim = Self.claim(of: listener.value)
     guard claim?.port != 0 else { return }
-    let holder = Holder(shown: listener.shown, line: listener.range.start.line, route: route)
+    let holder = Holder(shown: listener.shown, line: listener.range.start.line, owner: owner)
     let key = Self.key(of: listener.value)
     var other = exact[key]
     if let claim {
@@ -55,8 +55,7 @@ struct ListenerCollisions {
     if let other {
       diagnostics.error(
         at: listener.range,
-        "\(quoted(listener.shown)) collides with \(quoted(other.shown)) of the route "
-          + quoted(other.route),
+        "\(quoted(listener.shown)) collides with \(quoted(other.shown)) of \(other.owner)",
         hints: ["that one is in line \(other.line)"], isShape: false)
     }
   }

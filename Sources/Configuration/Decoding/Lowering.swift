@@ -38,6 +38,7 @@ struct Lowering {
       let plan = self.route(route)
       if let target = target(of: route) { targets.append((plan, target)) }
     }
+    let admin = self.admin()
     var indices: [Int?] = []
     for (position, upstream) in (file.upstreams ?? []).enumerated() {
       // Lowered even when unused: its own faults are told, too.
@@ -68,7 +69,7 @@ struct Lowering {
     return ProxyPlan(
       workers: file.workers ?? .auto, spin: file.spin ?? nil,
       sessionsMax: file.sessionsMax ?? .auto, log: log(), shutdown: shutdown(), relay: relay(),
-      routes: routes, upstreams: upstreams + inline)
+      admin: admin, routes: routes, upstreams: upstreams + inline)
   }
 
   private enum Target {
@@ -125,7 +126,9 @@ struct Lowering {
     let own = route.value.settings
     let shared = file.defaults?.route ?? RouteSettings()
     let listen = route.value.listen ?? []
-    for address in listen { listeners.add(address, route: route.name, &diagnostics) }
+    for address in listen {
+      listeners.add(address, of: "the route \(quoted(route.name))", &diagnostics)
+    }
     return RoutePlan(
       name: route.name, listen: listen.map(\.value), upstream: UpstreamIndex(0),
       idle: own.idle ?? shared.idle ?? routeStandard.idle,
@@ -167,11 +170,35 @@ struct Lowering {
     return UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
-      tcp: tcp(own.tcp, shared.tcp), endpoints: plans)
+      tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
+      resolve: resolve(own.resolve, shared.resolve, plans), endpoints: plans)
+  }
+
+  private mutating func resolve(
+    _ own: Located<Duration?>?, _ shared: Located<Duration?>?, _ endpoints: [EndpointPlan]
+  ) -> Duration? {
+    let hasName = endpoints.contains { if case .name = $0.address { true } else { false } }
+    if let own, own.value != nil, !endpoints.isEmpty, !hasName {
+      diagnostics.warning(
+        at: own.range, "no endpoint of this upstream is a host name, so nothing is looked up again")
+    }
+    return (own ?? shared)?.value ?? upstreamStandard.resolve
+  }
+
+  private mutating func admin() -> AdminPlan? {
+    guard let draft = file.admin, let listen = draft.listen else { return nil }
+    let located = Located(
+      value: ListenAddress.socket(listen.value), range: listen.range, shown: listen.shown,
+      isExpanded: listen.isExpanded)
+    listeners.add(located, of: "`admin`", &diagnostics)
+    return AdminPlan(
+      listen: listen.value, connectionsMax: draft.connectionsMax ?? adminStandard.connectionsMax,
+      timeout: draft.timeout ?? adminStandard.timeout)
   }
 
   private mutating func checkDefaults() {
     guard let shared = file.defaults?.upstream else { return }
+    if case .some(.some(let check)) = shared.check { checkMeaning(of: check) }
     let connect = shared.connect?.value ?? upstreamStandard.connect
     let attempt = shared.attempt?.value ?? upstreamStandard.attempt
     if let place = shared.attempt ?? shared.connect, attempt > connect {

@@ -91,6 +91,14 @@ extension ScalarCodec {
   }
 }
 
+extension Duration {
+  /// A duration as the configuration writes it, like `1h30m`; `nil` for any other text.
+  public init?(configurationText text: String) {
+    guard let duration = try? parseDuration(text) else { return nil }
+    self = duration
+  }
+}
+
 /// Numbers with units, the larger unit first, each unit once.
 func parseDuration(_ text: String) throws(Refusal) -> Duration {
   var rest = text.utf8[...]
@@ -171,6 +179,41 @@ extension ScalarCodec where Value == Int {
         return size
       },
       encode: { .string(sizeText($0)) })
+  }
+}
+
+extension ScalarCodec where Value == Int {
+  /// A whole number of percent within a range, with its sign.
+  static func percentage(_ range: ClosedRange<Int>) -> ScalarCodec {
+    .text(
+      "a percentage from `\(range.lowerBound)%` to `\(range.upperBound)%`",
+      patterns: ["(0|[1-9][0-9]*)%"], examples: ["\(range.lowerBound)%", "\(range.upperBound)%"],
+      encode: { "\($0)%" }
+    ) { text throws(Refusal) in
+      let digits = text.utf8.prefix(while: isDigit)
+      let sign = text.utf8[digits.endIndex...]
+      guard !digits.isEmpty else {
+        let isNone = ["off", "no", "none", "false"].contains(text.lowercased())
+        throw Refusal(
+          "is no percentage", hint: "write `\(isNone ? range.lowerBound : range.upperBound)%`")
+      }
+      guard digits.count == 1 || digits.first != UInt8(ascii: "0") else {
+        throw Refusal("has a leading zero")
+      }
+      let shown = String(decoding: digits, as: UTF8.self)
+      guard sign.elementsEqual("%".utf8) else {
+        if sign.isEmpty || sign.elementsEqual(" %".utf8) {
+          throw Refusal(
+            sign.isEmpty ? "has no `%`" : "has a space in it", hint: "write `\(shown)%`")
+        }
+        throw Refusal("is no whole number of percent")
+      }
+      let number = Int(shown) ?? .max
+      guard range.contains(number) else {
+        throw Refusal("is too \(number < range.lowerBound ? "small" : "large")", isShape: false)
+      }
+      return number
+    }
   }
 }
 

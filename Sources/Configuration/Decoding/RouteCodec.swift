@@ -35,7 +35,8 @@ extension Codec<RouteDraft> {
         "bind": "did you mean `listen`?", "port": "did you mean `listen: \":PORT\"`?",
         "upstream": "did you mean `to`?", "endpoints": "did you mean `to`?",
         "timeout": "did you mean `idle`?", "balance": "it belongs to an upstream",
-        "connect": "it belongs to an upstream", "check": "this version has no health checks",
+        "connect": "it belongs to an upstream", "check": "it belongs to an upstream",
+        "resolve": "it belongs to an upstream",
       ],
       fields: own + routeFields.map { $0.lifted(\.settings) })
   }

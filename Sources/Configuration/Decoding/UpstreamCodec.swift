@@ -16,7 +16,7 @@ extension Codec<UpstreamDraft> {
     let own: [Field<UpstreamDraft>] = [
       field(
         "endpoints", \.endpoints, .list(.endpoint, countMin: 1), isRequired: true,
-        "Who serves. A host name is looked up once, at the start.")
+        "Who serves. A host name is looked up at the start, and again as often as `resolve` says.")
     ]
     return .object(
       "upstream", "Endpoints, and the policy of choosing and reaching them.", UpstreamDraft(),
@@ -37,14 +37,15 @@ extension Codec<UpstreamSettings> {
 }
 
 private let settingNotes: KeyNotes = [
-  "check": "this version has no health checks; a failed connect goes to the next endpoint",
-  "resolve": "this version looks host names up once, at the start",
+  "checks": "did you mean `check`?", "health": "did you mean `check`?",
+  "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
 ]
 
 private var upstreamFields: [Field<UpstreamSettings>] {
   let later = "this version has `round_robin` and `least_connections`"
   let timeout = ScalarCodec.duration(.milliseconds(1)...(.seconds(3600)))
+  let resolve = ScalarCodec.duration(.seconds(1)...(.seconds(86400))).orOff()
   return [
     field(
       "balance", \.balance,
@@ -72,6 +73,13 @@ private var upstreamFields: [Field<UpstreamSettings>] {
         list: .list(ScalarCodec.ipAddress.codec, countMin: 1)),
       "Source addresses of upstream connections, used in turn; without it the kernel chooses."),
     field("tcp", \.tcp, .tcp, "Options of upstream connections."),
+    field(
+      "resolve", \.resolve, resolve.located, shown: resolve.encode(upstreamStandard.resolve),
+      "How often host names are looked up again. `off`: only at the start."),
+    field(
+      "check", \.check, .check, shown: .string("off"),
+      "Active health checks of the endpoints. Taken whole: an upstream's own replaces "
+        + "the one of `defaults`."),
   ]
 }
 
@@ -89,7 +97,8 @@ extension Codec<EndpointDraft> {
       EndpointDraft(),
       notes: [
         "host": "did you mean `address`?", "port": "it is a part of `address`",
-        "backup": "did you mean `priority: 1`?", "check": "this version has no health checks",
+        "backup": "did you mean `priority: 1`?",
+        "check": "it belongs to the upstream, for all of its endpoints",
       ],
       fields: [
         field(

@@ -52,11 +52,22 @@ public struct Diagnostic: Hashable, Sendable {
   }
 }
 
+extension Diagnostic {
+  private var head: String {
+    let place = line > 0 ? "\(escaped(file)):\(line):\(column)" : escaped(file)
+    return "\(place): \(severity.rawValue): \(message)"
+  }
+
+  /// The same in one line, for a log: without the excerpt, the hints in parentheses.
+  public var summary: String {
+    hints.isEmpty ? head : "\(head) (\(hints.joined(separator: "; ")))"
+  }
+}
+
 extension Diagnostic: CustomStringConvertible {
   /// The text form: several lines, the last one without its end.
   public var description: String {
-    let place = line > 0 ? "\(escaped(file)):\(line):\(column)" : escaped(file)
-    var text = "\(place): \(severity.rawValue): \(message)"
+    var text = head
     var margin = "  "
     if let sourceLine {
       let number = String(line)

@@ -33,9 +33,6 @@ let expansionPattern: String = {
   return #"^([^$]|\$\$)*"# + expansion + #"([^$]|\$\$|"# + expansion + ")*$"
 }()
 
-/// What the names that a file chooses look like.
-let namePattern = "^[A-Za-z0-9_.-]{1,64}$"
-
 private struct SchemaWriter {
   var definitions: [String: JSON] = [:]
 
@@ -56,11 +53,11 @@ private struct SchemaWriter {
         definitions[name] = .object(members)
       }
       return [.init(key: "$ref", value: .string("#/$defs/\(name)"))]
-    case .named(let value, let countMin):
+    case .named(let value, let keys, let countMin):
       var members = [JSON.Member(key: "type", value: .string("object"))]
       if countMin > 0 { members.append(.init(key: "minProperties", value: .integer(countMin))) }
       members.append(
-        .init(key: "propertyNames", value: .object(["pattern": .string(namePattern)])))
+        .init(key: "propertyNames", value: .object(["pattern": .string("^\(keys.pattern)$")])))
       members.append(.init(key: "additionalProperties", value: .object(schema(value))))
       return members
     case .either(let scalar, let list, let mapping):
@@ -89,12 +86,28 @@ private struct SchemaWriter {
     ]
     let required = object.fields.filter(\.isRequired).map { JSON.string($0.name) }
     if !required.isEmpty { members.append(.init(key: "required", value: .array(required))) }
+    members += object.choices.map(Self.exclusion)
     if object.allowsExtensions {
       members.append(
         .init(key: "patternProperties", value: .object(["^x-": .boolean(true)])))
     }
     members.append(.init(key: "additionalProperties", value: .boolean(false)))
     return members
+  }
+
+  /// That keys exclude each other. A mapping has one choice of each kind at most, so that no keyword
+  /// comes twice.
+  private static func exclusion(_ choice: KeyChoice) -> JSON.Member {
+    func present(_ names: [String]) -> JSON {
+      .object(["required": .array(names.map(JSON.string))])
+    }
+    if choice.isRequired {
+      return .init(key: "oneOf", value: .array(choice.names.map { present([$0]) }))
+    }
+    let pairs = choice.names.indices.flatMap { last in
+      choice.names[..<last].map { present([$0, choice.names[last]]) }
+    }
+    return .init(key: "not", value: pairs.count == 1 ? pairs[0] : .object(["anyOf": .array(pairs)]))
   }
 
   private static func alternatives(of scalar: ScalarShape) -> [JSON] {

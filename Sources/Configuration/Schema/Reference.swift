@@ -11,7 +11,9 @@ public func referenceMarkdown() -> String {
 }
 
 private func section(_ object: ObjectShape) -> String {
-  var text = "### \(object.name)\n\n\(object.documentation)\n\n"
+  var text = "### \(object.name)\n\n\(object.documentation)\n"
+  guard !object.fields.isEmpty else { return text }
+  text += "\n"
   text += "| key | what | accepted | default |\n|---|---|---|---|\n"
   for field in object.fields {
     let standard =
@@ -23,6 +25,9 @@ private func section(_ object: ObjectShape) -> String {
       String(cell.flatMap { $0 == "|" ? "\\|" : String($0) })
     }
     text += "| " + row.joined(separator: " | ") + " |\n"
+  }
+  for choice in object.choices {
+    text += "\n\(choice.words).\n"
   }
   if object.allowsExtensions {
     text += "\nKeys that start with `x-` are free: a home for anchors.\n"
@@ -41,7 +46,7 @@ private func collect(_ shape: Shape, into sections: inout [ObjectShape]) {
   case .scalar: break
   case .list(let item, _): collect(item, into: &sections)
   case .object(let object): collect(object, into: &sections)
-  case .named(let value, _): collect(value, into: &sections)
+  case .named(let value, _, _): collect(value, into: &sections)
   case .either(_, let list, let mapping):
     if let list { collect(list, into: &sections) }
     if let mapping { collect(mapping, into: &sections) }

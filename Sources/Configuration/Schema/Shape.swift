@@ -10,7 +10,7 @@ indirect enum Shape {
   case list(of: Shape, countMin: Int)
   case object(ObjectShape)
   /// A mapping from names that the file chooses.
-  case named(Shape, countMin: Int)
+  case named(Shape, keys: KeyForm = .names, countMin: Int = 0)
   /// By the kind of the node.
   case either(scalar: ScalarShape?, list: Shape?, mapping: Shape?)
 }
@@ -45,6 +45,38 @@ struct ObjectShape {
   var fields: [FieldShape]
   /// Whether keys that start with `x-` are free.
   var allowsExtensions = false
+  /// Keys that exclude each other.
+  var choices: [KeyChoice] = []
+}
+
+/// Keys of a mapping of which at most one may be present.
+struct KeyChoice {
+  var names: [String]
+  /// Whether one must be: a kind that is told by its key.
+  var isRequired = false
+  /// What to write when it is missing.
+  var hint: String?
+}
+
+/// What the keys of a mapping look like that the file chooses.
+struct KeyForm {
+  /// For people: what a key is called, and what it may be.
+  var word: String
+  var accepted: String
+  /// A regular expression for the whole key.
+  var pattern: String
+  /// Keys that match, and keys that do not, for generated documents.
+  var examples: [String]
+  var slips: [String]
+  var accepts: (String) -> Bool
+
+  /// Names of routes and upstreams.
+  static var names: KeyForm {
+    KeyForm(
+      word: "name", accepted: "1 to 64 letters, digits, `_`, `-` or `.`",
+      pattern: "[A-Za-z0-9_.-]{1,64}", examples: ["n.0", "n.1"],
+      slips: ["a b", "", "ü", String(repeating: "n", count: 65)], accepts: isName)
+  }
 }
 
 /// A known key.
@@ -73,13 +105,13 @@ extension Shape {
     case .list(let item, _): return "a list of \(item.acceptedItems(medium))"
     case .object(let object):
       return medium == .markdown ? "a mapping, see \(object.link)" : "a mapping with \(object.keys)"
-    case .named(let value, _):
+    case .named(let value, let keys, _):
       guard case .object(let object) = value else {
-        return "a mapping from names to \(value.accepted(medium))"
+        return "a mapping from \(keys.word)s to \(value.accepted(medium))"
       }
       return medium == .markdown
-        ? "a mapping from names to \(object.link)"
-        : "a mapping from names to mappings with \(object.keys)"
+        ? "a mapping from \(keys.word)s to \(object.link)"
+        : "a mapping from \(keys.word)s to mappings with \(object.keys)"
     case .either(let scalar, let list, let mapping):
       return [
         scalar?.accepted, list?.acceptedList(medium, beside: scalar), mapping?.accepted(medium),
@@ -129,7 +161,8 @@ extension ObjectShape {
   fileprivate var link: String { "[`\(name)`](#\(anchor))" }
 
   fileprivate var keys: String {
-    (fields.count == 1 ? "the key " : "the keys ") + inBackticks(fields.map(\.name))
+    if fields.isEmpty { return "nothing in it: `{}`" }
+    return (fields.count == 1 ? "the key " : "the keys ") + inBackticks(fields.map(\.name))
   }
 
   /// The section of the reference that describes it.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator wants to read before the first client comes: which addresses names stand for,
-// what listens where, to whom it leads, and which limits will be felt.
+// What an operator wants to read before the first client comes: what listens where, to whom it leads, and
+// which limits will be felt.
 
-import DataPlane
 import Logging
 import Plan
 
@@ -12,33 +11,25 @@ struct Announcement {
   private static let endpointsShown = 4
 
   let plan: ProxyPlan
-  let topology: Topology
-  let names: [String: Resolution]
+  let listeners: [OpenListener]
   let budget: ResourceBudget
   let unusedDescriptors: [Int32]
   let missingSources: [MissingSource]
 
   /// Logs everything.
   func write(to logger: Logger) {
-    writeNames(to: logger)
-    writeListeners(to: logger)
+    Announcement.writeListeners(listeners, of: plan, to: logger)
+    writeUnusedDescriptors(to: logger)
     writeMissingSources(to: logger)
     writeLimits(to: logger)
   }
 
-  /// Says which addresses host names stand for.
-  private func writeNames(to logger: Logger) {
-    for (name, resolution) in names.sorted(by: { $0.key < $1.key }) {
-      guard case .addresses(let addresses) = resolution else { continue }
-      let list = addresses.map(\.description).joined(separator: ",")
-      logger.info("looked up", metadata: ["name": "\(name)", "addresses": "\(list)"])
-    }
-  }
-
   /// Says what listens where, and to whom that leads.
-  private func writeListeners(to logger: Logger) {
-    for listener in topology.listeners {
-      let route = plan.routes[listener.route.position]
+  static func writeListeners(
+    _ listeners: [OpenListener], of plan: ProxyPlan, to logger: Logger
+  ) {
+    for listener in listeners {
+      let route = plan.routes[listener.route]
       let upstream = plan[route.upstream]
       let endpoints = upstream.endpoints.map { "\($0.address)" }
       let shown = endpoints.prefix(Announcement.endpointsShown).joined(separator: ",")
@@ -50,6 +41,9 @@ struct Announcement {
       if let max = route.sessionsMax { metadata["sessions_max"] = "\(max)" }
       logger.info("listening", metadata: metadata)
     }
+  }
+
+  private func writeUnusedDescriptors(to logger: Logger) {
     for descriptor in unusedDescriptors {
       logger.warning(
         "a socket was handed over, and no route listens at it",

@@ -18,8 +18,11 @@ struct ResourceBudget: Equatable {
   }
 
   /// What the process uses apart from sessions, pipes, listeners and workers: standard streams,
-  /// logs, signals, and room for a library that opens a file.
-  private static let ownDescriptors = 24
+  /// logs, signals, the control loop, and room for a library that opens a file.
+  private static let ownDescriptors = 32
+  /// Of the limit, the share that health checks get at most: each endpoint's may be under way at once,
+  /// and a check that finds no descriptor is only made later.
+  private static let checksShareMax = 8
   /// An epoll instance, a bell and a ring of records.
   private static let descriptorsPerWorker = 3
   /// Enough for bulk beside hundreds of sessions whose receivers have stopped. Of pipes of 1 MiB an
@@ -46,6 +49,9 @@ struct ResourceBudget: Equatable {
     let fixed =
       ResourceBudget.ownDescriptors + listeners + workers * ResourceBudget.descriptorsPerWorker
       + (hasBuiltins ? 2 + plan.builtinServices.count : 0)
+      + min(plan.checkedEndpoints, openFilesMax / ResourceBudget.checksShareMax)
+      // A listener, and as many connections as are served or turned away at once.
+      + (plan.admin.map { 1 + 2 * $0.connectionsMax } ?? 0)
     switch plan.relay.pipes {
     case .auto: pipes = min(ResourceBudget.pipesMax, openFilesMax / 40)
     case .count(let count): pipes = min(count, openFilesMax / 4)
@@ -91,6 +97,11 @@ extension ProxyPlan {
     case .auto: processors.whole
     case .count(let count): count
     }
+  }
+
+  /// How many endpoints of the file are checked. A name may stand for several.
+  fileprivate var checkedEndpoints: Int {
+    upstreams.reduce(0) { $0 + ($1.check == nil ? 0 : $1.endpoints.count) }
   }
 
   /// The builtin services that some upstream uses.

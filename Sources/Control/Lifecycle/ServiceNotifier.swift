@@ -64,6 +64,11 @@ public final class ServiceNotifier {
     tell("READY=1\nSTATUS=\(status)", now, logger)
   }
 
+  /// Says that the configuration is being read again; `ready` says that this is over, whatever came of it.
+  func reloading(now: Instant, logger: Logger) {
+    tell("RELOADING=1\nMONOTONIC_USEC=\(now.nanoseconds / 1000)", now, logger)
+  }
+
   /// Says that the end has begun.
   func stopping(_ status: String, now: Instant, logger: Logger) {
     tell("STOPPING=1\nSTATUS=\(status)", now, logger)

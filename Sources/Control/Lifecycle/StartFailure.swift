@@ -13,7 +13,8 @@ public struct StartFailure: Error, CustomStringConvertible {
     self.reasons = reasons
   }
 
-  init(_ reason: String) {
+  /// One reason.
+  public init(_ reason: String) {
     reasons = [reason]
   }
 

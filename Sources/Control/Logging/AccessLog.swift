@@ -15,6 +15,9 @@ final class AccessLog: Sendable {
   let rings: [RecordRing]
   private let thread: LogThread
   private let isReopenWanted = Flag()
+  private let unwritten = UnwrittenCount()
+  private let names = PublishedNames()
+  private let passes = PassCount()
   // SAFETY: handed to the log's thread by `start`, and touched by nobody else from then on.
   private nonisolated(unsafe) let output: AccessOutput
   private let logger: Logger
@@ -54,9 +57,23 @@ final class AccessLog: Sendable {
   ) throws(Errno) {
     // SAFETY: made here, used by the log's thread alone from then on.
     nonisolated(unsafe) let writer = RecordWriter(
-      rings, format: RecordFormat(format, topology: topology), to: output, logger: logger,
-      complaintNanoseconds: complaintPause.wholeNanoseconds, isReopenWanted: isReopenWanted)
+      rings, format: RecordFormat(format, topology: topology), names: names, passes: passes,
+      unwritten: unwritten, to: output, logger: logger,
+      complaintNanoseconds: complaintPause.wholeNanoseconds,
+      isReopenWanted: isReopenWanted)
     try thread.start(name: "access-log") { isLast in writer.step(isLast) }
+  }
+
+  /// Has records name things as `topology` does from now on. Call before any worker may use it, with
+  /// topologies in the order of their versions. Any thread; does not block.
+  func use(_ topology: Topology) {
+    names.publish(topology)
+  }
+
+  /// How many records were lost since the start: those that found no room to wait, and those that could
+  /// not be written. Any thread.
+  var droppedCount: Int {
+    rings.reduce(unwritten.count.load(ordering: .relaxed)) { $0 + $1.droppedCount }
   }
 
   /// Has the file opened anew by its path, for whoever has renamed it. The log's thread does that, and
@@ -74,9 +91,70 @@ final class AccessLog: Sendable {
   }
 }
 
+extension AccessLog: RecordReader {
+  func passAfterNow() -> Int {
+    let pass = passes.next()
+    thread.ring()
+    return pass
+  }
+
+  func hasCompleted(_ pass: Int) -> Bool {
+    passes.hasCompleted(pass)
+  }
+}
+
+/// The latest topology on its way to the log's thread. A record can only name what was published
+/// before it was written; so whoever reads one and then looks here knows all its names.
+private final class PublishedNames: Sendable {
+  private let version = Atomic<Int>(0)
+  private let topology = Lock<Topology?>(nil)
+
+  func publish(_ topology: Topology) {
+    self.topology.withLock { $0 = topology }
+    version.store(topology.version, ordering: .releasing)
+  }
+
+  /// The latest topology if it is newer than `version`.
+  func newer(than version: Int) -> Topology? {
+    guard self.version.load(ordering: .acquiring) > version else { return nil }
+    return topology.withLock { $0 }
+  }
+}
+
+/// Which passes over all rings have begun and are over, from 1.
+private final class PassCount: Sendable {
+  private let begun = Atomic<Int>(0)
+  private let completed = Atomic<Int>(0)
+
+  /// The log's thread: a pass begins.
+  func begin() {
+    begun.add(1, ordering: .acquiringAndReleasing)
+  }
+
+  /// The log's thread: it is over.
+  func complete() {
+    completed.store(begun.load(ordering: .relaxed), ordering: .releasing)
+  }
+
+  /// The first pass that begins after this call. Reading and writing at once, like `begin`: so what
+  /// the caller knew before is known to that pass, wherever the two fall.
+  func next() -> Int {
+    begun.add(0, ordering: .acquiringAndReleasing).newValue + 1
+  }
+
+  func hasCompleted(_ pass: Int) -> Bool {
+    completed.load(ordering: .acquiring) >= pass
+  }
+}
+
 /// A wish that may be had again before it was fulfilled.
 private final class Flag: Sendable {
   let isSet = Atomic<Bool>(false)
+}
+
+/// How many records could not be written.
+private final class UnwrittenCount: Sendable {
+  let count = Atomic<Int>(0)
 }
 
 /// What the access log's thread does. Only that thread may use it.
@@ -87,6 +165,9 @@ private final class RecordWriter {
   private let rings: [RecordRing]
   private let output: AccessOutput
   private let isReopenWanted: Flag
+  private let names: PublishedNames
+  private let passes: PassCount
+  private let unwritten: UnwrittenCount
   private let logger: Logger
   private let complaintNanoseconds: UInt64
   private var format: RecordFormat
@@ -96,11 +177,15 @@ private final class RecordWriter {
   private var complainedAt: Instant?
 
   init(
-    _ rings: [RecordRing], format: RecordFormat, to output: AccessOutput, logger: Logger,
+    _ rings: [RecordRing], format: RecordFormat, names: PublishedNames, passes: PassCount,
+    unwritten: UnwrittenCount, to output: AccessOutput, logger: Logger,
     complaintNanoseconds: UInt64, isReopenWanted: Flag
   ) {
     self.rings = rings
     self.format = format
+    self.names = names
+    self.passes = passes
+    self.unwritten = unwritten
     self.output = output
     self.isReopenWanted = isReopenWanted
     self.logger = logger
@@ -112,14 +197,17 @@ private final class RecordWriter {
     if isReopenWanted.isSet.exchange(false, ordering: .acquiring) { reopen() }
     let now = LinuxKernel().now()
     var hasRead = false
+    passes.begin()
     for ring in rings {
       while let record = ring.read() {
         hasRead = true
+        if let topology = names.newer(than: format.version) { format.use(topology) }
         format.append(record, now: now, to: &lines)
         if lines.bytes.count >= RecordWriter.batchBytes { write() }
       }
       dropped += ring.takeDropped()
     }
+    passes.complete()
     write()
     if isLast || silence(now) == 0 { complain(now) }
     if hasRead { return .soon }
@@ -133,6 +221,7 @@ private final class RecordWriter {
     // A full disk or a reader that is gone: these lines are lost, later ones may not be.
     let (lost, error) = output.writer.writeLines(lines.bytes)
     dropped += lost
+    unwritten.count.add(lost, ordering: .relaxed)
     lastError = error ?? lastError
     lines.removeAll()
   }

@@ -12,7 +12,10 @@ import Reactor
 public final class EventLog: Sendable {
   private struct Queue: ~Copyable {
     var lines: [[UInt8]] = []
+    /// Since that was told.
     var dropped = 0
+    /// Since the start.
+    var droppedTotal = 0
   }
 
   private let plan: LogPlan
@@ -50,6 +53,9 @@ public final class EventLog: Sendable {
     return logger
   }
 
+  /// How many lines were lost because nobody read fast enough. Any thread.
+  var droppedCount: Int { queue.withLock { $0.droppedTotal } }
+
   /// Writes what is left and ends. Blocks for a moment; what a stopped reader has not taken by then
   /// is lost.
   public func stop() {
@@ -62,6 +68,7 @@ public final class EventLog: Sendable {
         queue.lines.append(line)
       } else {
         queue.dropped += 1
+        queue.droppedTotal += 1
       }
     }
     thread.ring()

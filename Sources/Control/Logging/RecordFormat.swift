@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a session record looks as a line: `key=value` pairs for people and grep, or one JSON object.
-// Names are turned into bytes once, when the topology is known.
+// Names are turned into bytes once for each topology.
 
 import DataPlane
 import Glibc
 import Plan
 import Reactor
 
-/// Turns session records of one topology into lines.
+/// Turns session records into lines.
 struct RecordFormat {
+  /// The topology whose names are used.
+  private(set) var version = 0
   private let format: LogPlan.Format
-  private let listeners: [[UInt8]]
-  private let routes: [[UInt8]]
-  private let endpoints: [[UInt8]]
+  private var listeners: [[UInt8]] = []
+  private var routes: [[UInt8]] = []
+  private var endpoints: [[UInt8]] = []
   private var timestamp = Timestamp()
 
   init(_ format: LogPlan.Format, topology: Topology) {
     self.format = format
+    use(topology)
+  }
+
+  /// Takes the names of a topology, which has those of all records that are still to come.
+  mutating func use(_ topology: Topology) {
+    version = topology.version
+    let format = format
     func bytes(_ name: String) -> [UInt8] {
       var line = LineBuffer()
       switch format {
@@ -152,8 +161,8 @@ extension SessionRecord.Moment {
 }
 
 extension SessionEnd.Origin {
-  /// The word of the logs.
-  var word: StaticString {
+  /// The word of the logs and metrics.
+  public var word: StaticString {
     switch self {
     case .downstream: "downstream"
     case .upstream: "upstream"
@@ -176,8 +185,8 @@ extension SessionEnd.Phase {
 }
 
 extension SessionEnd.Reason {
-  /// The word of the logs.
-  var word: StaticString {
+  /// The word of the logs and metrics.
+  public var word: StaticString {
     switch self {
     case .finished: "finished"
     case .reset: "reset"
@@ -189,6 +198,7 @@ extension SessionEnd.Reason {
     case .connectTimedOut: "connect_timed_out"
     case .connectFailed: "connect_failed"
     case .noEndpoint: "no_endpoint"
+    case .allDown: "all_down"
     case .outOfDescriptors: "out_of_descriptors"
     case .outOfPorts: "out_of_ports"
     case .noSource: "no_source"

@@ -7,9 +7,14 @@
 import Reactor
 
 /// A listener as one worker sees it.
-struct ListenerState {
+struct ListenerWatch {
+  /// The listener whose events are asked for, by its generation; `nil` if none are.
+  var generation: UInt32?
+  /// Whether the kernel has refused to watch it, and that was reported.
+  var isRefused = false
+
   /// Whether events are asked for.
-  var isRegistered = false
+  var isRegistered: Bool { generation != nil }
 }
 
 /// What a worker remembers of pauses in accepting.
@@ -33,18 +38,45 @@ struct PauseState {
 }
 
 extension Worker {
-  func startListening(_ index: ListenerIndex) throws(Errno) {
+  private func startListening(_ index: ListenerIndex) throws(Errno) {
+    let listener = topology.listeners[index.position]
     assert(!listening[index.position].isRegistered)
+    assert(!listener.isRetired)
     try poller.add(
-      topology.listeners[index.position].descriptor, for: .sharedListener,
-      token: Token(.listener, index: index.position, generation: 0))
-    listening[index.position].isRegistered = true
+      listener.descriptor, for: .sharedListener,
+      token: Token(.listener, index: index.position, generation: listener.generation))
+    listening[index.position].generation = listener.generation
+    listening[index.position].isRefused = false
+  }
+
+  /// Watches the listeners that are not watched yet, but for those of full routes. Returns why some
+  /// are left out, `nil` if none is.
+  func startListening() -> AcceptPause? {
+    var reason: AcceptPause?
+    for (position, listener) in topology.listeners.enumerated()
+    where !listener.isRetired && !listening[position].isRegistered {
+      let route = topology.routes[listener.route.position]
+      if route.state.sessions.value >= route.sessionsMax {
+        reason = .routeSessionsMax(listener.route)
+        continue
+      }
+      do throws(Errno) {
+        try startListening(ListenerIndex(position))
+      } catch {
+        reason = .resources(error)
+        guard !listening[position].isRefused else { continue }
+        listening[position].isRefused = true
+        report(.listenRefused(ListenerIndex(position), error))
+      }
+    }
+    return reason
   }
 
   private func stopListening(_ index: ListenerIndex) {
     guard listening[index.position].isRegistered else { return }
+    assert(listening[index.position].generation == topology.listeners[index.position].generation)
     poller.remove(topology.listeners[index.position].descriptor)
-    listening[index.position].isRegistered = false
+    listening[index.position].generation = nil
   }
 
   /// Watches no listener any more. What waits in the kernel's queues stays there.
@@ -56,14 +88,21 @@ extension Worker {
 
   /// Accepts everybody who is waiting, as far as the bounds allow, and then nobody any more.
   func stopAccepting() {
-    for position in listening.indices {
-      let index = ListenerIndex(position)
-      // A bound on rounds: clients may arrive faster than they are accepted.
-      for _ in 0..<64 where listening[position].isRegistered {
-        guard acceptConnections(index) else { break }
-      }
-    }
+    for position in listening.indices { acceptAll(ListenerIndex(position)) }
     stopListening()
+  }
+
+  /// Accepts everybody who is waiting at one listener, and then nobody there any more.
+  func stopAccepting(at index: ListenerIndex) {
+    acceptAll(index)
+    stopListening(index)
+  }
+
+  private func acceptAll(_ index: ListenerIndex) {
+    // A bound on rounds: clients may arrive faster than they are accepted.
+    for _ in 0..<64 where listening[index.position].isRegistered {
+      guard acceptConnections(index) else { break }
+    }
   }
 
   /// Accepts what is waiting at a listener, up to the bound of a turn. Returns whether more may be
@@ -76,8 +115,10 @@ extension Worker {
       switch kernel.accept(from: listener.descriptor) {
       case .accepted(let descriptor, let peer):
         counters[.accepted] += 1
+        tallies.listeners[index.position].noteCame()
+        tallies.routes[listener.route.position].noteAccepted()
         pause.abortedInARow = 0
-        place(descriptor, peer, index)
+        place(descriptor, peer, index, listener.route)
         // Serving it may have shown that there is not enough for another.
         guard listening[index.position].isRegistered else { return false }
       case .wouldBlock:
@@ -105,11 +146,12 @@ extension Worker {
 
   /// Counts a session before it exists, so that no bound is passed by several workers at once.
   private func count(_ route: RouteIndex, at index: ListenerIndex) -> Bool {
-    guard topology.sessions.take() else {
+    guard topology.sessions.take(below: topology.sessionsMax) else {
       pauseAccepting(.sessionsMax)
       return false
     }
-    guard topology.routes[route.position].sessions.take() else {
+    let max = topology.routes[route.position].sessionsMax
+    guard topology.routes[route.position].state.sessions.take(below: max) else {
       topology.sessions.giveBack()
       pauseAccepting(.routeSessionsMax(route))
       return false
@@ -118,31 +160,35 @@ extension Worker {
   }
 
   private func uncountAccepted(_ route: RouteIndex) {
-    topology.routes[route.position].sessions.giveBack()
+    topology.routes[route.position].state.sessions.giveBack()
     topology.sessions.giveBack()
   }
 
   /// Takes back what was counted for a session of this worker.
-  func uncount(_ listener: ListenerIndex) {
-    uncountAccepted(topology.listeners[listener.position].route)
+  func uncount(_ route: RouteState) {
+    route.sessions.giveBack()
+    topology.sessions.giveBack()
     link.load.giveBack()
   }
 
   // MARK: Spreading
 
   /// Gives an accepted connection to the worker that shall serve it.
-  private func place(_ descriptor: CInt, _ peer: PeerAddress, _ index: ListenerIndex) {
+  private func place(
+    _ descriptor: CInt, _ peer: PeerAddress, _ index: ListenerIndex, _ route: RouteIndex
+  ) {
     if let other = lessLoadedWorker() {
-      _ = other.load.take()
-      let message = WorkerMessage.adopt(descriptor: descriptor, client: peer, listener: index)
-      if other.inbox.post(message) {
+      other.load.add()
+      let connection = HandedOver(
+        descriptor: descriptor, client: peer, listener: index, route: route, topology: topology)
+      if other.inbox.post(.adopt(connection)) {
         counters[.handedOver] += 1
         return
       }
       other.load.giveBack()
     }
-    _ = link.load.take()
-    startSession(descriptor, peer, index)
+    link.load.add()
+    startSession(descriptor, peer, index, route)
   }
 
   /// A worker that has clearly fewer sessions than this one. With few sessions one fewer is enough,
@@ -176,47 +222,40 @@ extension Worker {
       }
       stopListening(ListenerIndex(position))
     }
-    pause.reason = reason
-    pause.lastAt = now
     if pause.reported == nil {
       pause.reported = reason
       report(.acceptPaused(reason))
     }
+    retryListening(after: reason)
+  }
+
+  /// Some listener is not watched: tries again when a session ends, and after a while.
+  func retryListening(after reason: AcceptPause) {
+    pause.reason = reason
+    pause.lastAt = now
     timers.schedule(pauseTimer, at: now.advanced(by: PauseState.retryNanoseconds))
   }
 
   /// Watches the listeners again that can accept. Called when a session has ended, and from time to
   /// time.
   func resumeAccepting() {
-    guard pause.reason != nil, isAccepting, !topology.sessions.isFull else { return }
-    var isComplete = true
-    for (position, listener) in topology.listeners.enumerated()
-    where !listening[position].isRegistered {
-      if topology.routes[listener.route.position].sessions.isFull {
-        isComplete = false
-        continue
-      }
-      do throws(Errno) {
-        try startListening(ListenerIndex(position))
-      } catch {
-        isComplete = false
-      }
-    }
-    if isComplete { pause.reason = nil }
+    guard pause.reason != nil, isAccepting,
+      topology.sessions.value < topology.sessionsMax
+    else { return }
+    pause.reason = startListening()
   }
 
   /// The pause timer's work: tries again, and says when a pause is over for good.
   func reviewPause() {
     resumeAccepting()
-    guard let reported = pause.reported else { return }
-    if pause.reason == nil,
-      now.nanoseconds(since: pause.lastAt) >= PauseState.calmNanoseconds
-    {
-      pause.reported = nil
-      report(.acceptResumed(reported))
-      return
+    guard pause.reason == nil else {
+      return timers.schedule(pauseTimer, at: now.advanced(by: PauseState.retryNanoseconds))
     }
-    let wait = pause.reason == nil ? PauseState.calmNanoseconds : PauseState.retryNanoseconds
-    timers.schedule(pauseTimer, at: now.advanced(by: wait))
+    guard let reported = pause.reported else { return }
+    guard now.nanoseconds(since: pause.lastAt) >= PauseState.calmNanoseconds else {
+      return timers.schedule(pauseTimer, at: now.advanced(by: PauseState.calmNanoseconds))
+    }
+    pause.reported = nil
+    report(.acceptResumed(reported))
   }
 }

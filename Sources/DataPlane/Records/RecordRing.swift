@@ -17,7 +17,9 @@ public final class RecordRing: Sendable {
   private nonisolated(unsafe) let places: UnsafeMutablePointer<SessionRecord>
   private let head = Atomic<Int>(0)
   private let tail = Atomic<Int>(0)
+  /// Since that was last taken, and since the start.
   private let dropped = Atomic<Int>(0)
+  private let droppedTotal = Atomic<Int>(0)
   private let isReaderAsleep = Atomic<Bool>(false)
   private let wakeReader: @Sendable () -> Void
 
@@ -43,6 +45,7 @@ public final class RecordRing: Sendable {
     let end = tail.load(ordering: .relaxed)
     guard end - head.load(ordering: .acquiring) < capacity else {
       dropped.add(1, ordering: .relaxed)
+      droppedTotal.add(1, ordering: .relaxed)
       return
     }
     (places + end % capacity).initialize(to: record)
@@ -74,6 +77,9 @@ public final class RecordRing: Sendable {
     if !isEmpty { isReaderAsleep.store(false, ordering: .relaxed) }
     return isEmpty
   }
+
+  /// How many records were dropped since the start. Any thread.
+  public var droppedCount: Int { droppedTotal.load(ordering: .relaxed) }
 
   /// Reader: takes the number of records dropped since the last call.
   public func takeDropped() -> Int {

@@ -99,18 +99,7 @@ extension Worker {
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ way: Way
   ) -> Bool {
     while true {
-      let end =
-        switch way {
-        case .upload:
-          relay.pump(
-            &session.pointee.upload, from: &session.pointee.downstream,
-            to: &session.pointee.upstream)
-        case .download:
-          relay.pump(
-            &session.pointee.download, from: &session.pointee.upstream,
-            to: &session.pointee.downstream)
-        }
-      switch end {
+      switch pumpAndCount(session, way) {
       case .waiting:
         return true
       case .finished:
@@ -130,6 +119,30 @@ extension Worker {
         return way == .upload ? true : pump(index, session, .upload)
       }
     }
+  }
+
+  /// Moves what can be moved one way, and counts it for the route and the endpoint.
+  private func pumpAndCount(_ session: UnsafeMutablePointer<Session>, _ way: Way) -> PumpEnd {
+    let (before, after): (UInt64, UInt64)
+    let end: PumpEnd
+    switch way {
+    case .upload:
+      before = session.pointee.upload.bytes
+      end = relay.pump(
+        &session.pointee.upload, from: &session.pointee.downstream, to: &session.pointee.upstream)
+      after = session.pointee.upload.bytes
+    case .download:
+      before = session.pointee.download.bytes
+      end = relay.pump(
+        &session.pointee.download, from: &session.pointee.upstream,
+        to: &session.pointee.downstream)
+      after = session.pointee.download.bytes
+    }
+    if after != before, let endpoint = session.pointee.endpoint {
+      tallies.routes[session.pointee.route.position].noteMoved(after &- before, way)
+      tallies.endpoints[endpoint.position].noteMoved(after &- before, way)
+    }
+    return end
   }
 
   /// Tells a way's destination that its stream has ended. If the other way has ended, too, closing
@@ -221,8 +234,7 @@ extension Worker {
     guard now < deadline else { return false }
     // It may have said something before it broke, which is then the client's to know.
     session.pointee.upstream.flags.formUnion([.failed, .readable])
-    let rest = relay.pump(
-      &session.pointee.download, from: &session.pointee.upstream, to: &session.pointee.downstream)
+    let rest = pumpAndCount(session, .download)
     guard rest == .exhausted, session.pointee.download.bytes == 0 else { return false }
     session.pointee.download.stage = .open
     // An end that was passed on to nobody is passed on anew.

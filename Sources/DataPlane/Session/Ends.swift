@@ -12,12 +12,14 @@ extension Worker {
   // MARK: Beginning
 
   /// Serves a connection that is counted already. Owns the descriptor from here on.
-  func startSession(_ descriptor: CInt, _ client: PeerAddress, _ listener: ListenerIndex) {
+  func startSession(
+    _ descriptor: CInt, _ client: PeerAddress, _ listener: ListenerIndex, _ route: RouteIndex
+  ) {
     let generation = nextGeneration()
     let index = sessions.insert(
       Session(
         socket: SocketHandle(owning: descriptor), generation: generation, client: client,
-        listener: listener, route: topology.listeners[listener.position].route, now: now))
+        listener: listener, route: route, now: now))
     guard let session = sessions.find(index) else { preconditionFailure("inserted above") }
     // A new connection has room; only its input must be told.
     session.pointee.downstream.flags =
@@ -136,11 +138,19 @@ extension Worker {
     assert(session.pointee.upload.keptBytes == 0)
     assert(session.pointee.download.keptBytes == 0)
     releaseEndpoint(session)
-    if topology.routes[session.pointee.route.position].access.end { record(session, .end) }
+    let (listener, route) = (session.pointee.listener, session.pointee.route)
+    if topology.routes[route.position].access.end { record(session, .end) }
+    if let end = session.pointee.end {
+      let nanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
+      tallies.routes[route.position].noteEnd(end, after: nanoseconds)
+    }
+    // From here on the slots of its endpoint, route and listener may go to others: whoever gives
+    // them away first lets the records be read that were written before.
+    forgetEndpoint(session)
     timers.cancel(index)
-    let listener = session.pointee.listener
     _ = sessions.remove(index)
-    uncount(listener)
+    tallies.listeners[listener.position].noteLeft()
+    uncount(topology.routes[route.position].state)
     counters[.ended] += 1
     if pause.reason != nil { resumeAccepting() }
     reportIfFinished()

@@ -114,7 +114,7 @@ struct Session: ~Copyable {
   var lastMovedAt: Instant
   /// From accepting to the connection, in nanoseconds; `.max` while there is none.
   var connectNanoseconds: UInt64 = .max
-  /// The endpoints that have failed this session: bit `position` % 64.
+  /// The bits of the endpoints that have failed this session (`Endpoint.triedBit`).
   var triedEndpoints: UInt64 = 0
 
   let listener: ListenerIndex

@@ -36,8 +36,11 @@ public struct SessionEnd: Hashable, Sendable {
     case connectTimedOut
     /// Connecting failed in another way.
     case connectFailed
-    /// Every endpoint is at its `max_sessions`, has weight 0, or has been tried.
+    /// No endpoint could be picked: each one is at its `max_sessions`, has weight 0, or is down, and
+    /// one at least is not down.
     case noEndpoint
+    /// Every endpoint that could have a session is down.
+    case allDown
     /// This process or machine has no free descriptor.
     case outOfDescriptors
     /// No free port is left towards the endpoint.

@@ -6,6 +6,7 @@
 import Reactor
 
 extension Worker {
+  /// The upstream of the session's route as the plan has it now.
   func upstream(of session: borrowing Session) -> Upstream {
     topology.upstreams[topology.routes[session.route.position].upstream]
   }
@@ -33,19 +34,33 @@ extension Worker {
       else {
         return connectFailed(index, session, failure)
       }
-      session.pointee.endpoint = endpoint
-      session.pointee.isCountedAtEndpoint = true
-      session.pointee.triedEndpoints |= endpoint.triedBit
-      session.pointee.attempts = min(session.pointee.attempts, .max - 1) + 1
-      session.pointee.stepStartedAt = now
-      counters[.attempts] += 1
+      assign(endpoint, to: session)
       do throws(SessionError) {
         return try attempt(index, session, endpoint, upstream, upstreamNumber)
       } catch {
-        counters[.attemptsFailed] += 1
+        noteFailure(error, of: session)
         failure = error
       }
     }
+  }
+
+  /// Begins with an endpoint that was picked, and counted there.
+  private func assign(_ endpoint: EndpointIndex, to session: UnsafeMutablePointer<Session>) {
+    forgetEndpoint(session)
+    session.pointee.endpoint = endpoint
+    session.pointee.isCountedAtEndpoint = true
+    session.pointee.triedEndpoints |= topology.endpoints[endpoint.position].triedBit
+    session.pointee.attempts = min(session.pointee.attempts, .max - 1) + 1
+    session.pointee.stepStartedAt = now
+    counters[.attempts] += 1
+    tallies.endpoints[endpoint.position].hold()
+    tallies.endpoints[endpoint.position].noteAttempt()
+  }
+
+  private func noteFailure(_ error: SessionError, of session: UnsafeMutablePointer<Session>) {
+    counters[.attemptsFailed] += 1
+    guard let endpoint = session.pointee.endpoint else { return }
+    tallies.endpoints[endpoint.position].noteFailure(error.reason)
   }
 
   /// Starts one attempt.
@@ -118,7 +133,7 @@ extension Worker {
     do throws(SessionError) {
       try attempt(index, session, endpoint, upstream, upstreamNumber)
     } catch {
-      counters[.attemptsFailed] += 1
+      noteFailure(error, of: session)
       connect(index, session, after: error)
     }
   }
@@ -175,12 +190,13 @@ extension Worker {
 
   /// Gives the current attempt up and goes on to the next endpoint.
   func attemptFailed(_ index: Int, _ session: UnsafeMutablePointer<Session>, _ errno: Errno) {
-    counters[.attemptsFailed] += 1
+    let failure = SessionError(connecting: errno)
+    noteFailure(failure, of: session)
     // Not closed: the endpoint may have accepted just now, and must not see an orderly end.
     if session.pointee.upstream.socket.isOpen {
       kernel.reset(session.pointee.upstream.socket.take())
     }
-    connect(index, session, after: SessionError(connecting: errno))
+    connect(index, session, after: failure)
   }
 
   private func connected(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
@@ -192,7 +208,9 @@ extension Worker {
   private func establish(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     session.pointee.state = .relaying
     session.pointee.upstream.flags.insert(.writable)
-    session.pointee.connectNanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
+    let nanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
+    session.pointee.connectNanoseconds = nanoseconds
+    tallies.routes[session.pointee.route.position].noteConnected(after: nanoseconds)
     session.pointee.lastMovedAt = now
     armTimer(index, session)
   }
@@ -212,7 +230,8 @@ extension Worker {
     if let failure {
       session.pointee.noteEnd(failure.origin, failure.reason, errno: failure.errno)
     } else {
-      session.pointee.noteEnd(.proxy, .noEndpoint)
+      let isAllDown = topology.isAllDown(upstream(of: session.pointee))
+      session.pointee.noteEnd(.proxy, isAllDown ? .allDown : .noEndpoint)
     }
     resetSession(index, session)
     // Whoever is accepted next would fare no better; in the kernel's queue he can wait. Only now, for
@@ -225,7 +244,15 @@ extension Worker {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
       return
     }
-    topology.endpoints[endpoint.position].sessions.giveBack()
+    topology.endpoints[endpoint.position].state.sessions.giveBack()
     session.pointee.isCountedAtEndpoint = false
+  }
+
+  /// The session will name its endpoint no more, not in a record either.
+  func forgetEndpoint(_ session: UnsafeMutablePointer<Session>) {
+    assert(!session.pointee.isCountedAtEndpoint)
+    guard let endpoint = session.pointee.endpoint else { return }
+    tallies.endpoints[endpoint.position].release()
+    session.pointee.endpoint = nil
   }
 }

@@ -5,25 +5,28 @@
 import Balancing
 import Plan
 
-/// A worker's view of one upstream: whose turn it is. Loads are shared with other workers through
-/// the endpoints' counts.
+/// A worker's view of one upstream: whose turn it is. Loads and availability are shared with other
+/// workers through the endpoints' states.
 struct EndpointPicker {
+  /// The upstream's `turnsVersion` that this was made for.
+  let turnsVersion: Int
   private var turns: [WeightedRoundRobin]
   private var nextSource = 0
 
-  /// `offset` is the worker's number: workers start at different places of the cycle.
-  init(_ upstream: Upstream, endpoints: [Endpoint], offset: Int) {
+  /// `offset` differs from worker to worker: they start at different places of the cycle.
+  init(_ upstream: Upstream, offset: Int) {
+    turnsVersion = upstream.turnsVersion
     turns =
       upstream.balance == .roundRobin
       ? upstream.tiers.map { tier in
-        WeightedRoundRobin(weights: tier.map { endpoints[$0.position].weight }, offset: offset)
+        WeightedRoundRobin(weights: tier.map(\.weight), offset: offset)
       } : []
   }
 
-  /// An endpoint of `upstream` with room for one session more, which is counted there; `nil` when
-  /// none is left. `tried` are the endpoints that have failed this session, by position in the
-  /// topology modulo 64: with more than 64 endpoints an untried one may be passed over, too, which
-  /// costs an attempt and bounds what a session remembers.
+  /// An endpoint of `upstream` that is up and has room for one session more, which is counted there;
+  /// `nil` when none is left. `tried` has the bits of the endpoints that have failed this session:
+  /// with more than 64 endpoints an untried one may be passed over, too, which costs an attempt and
+  /// bounds what a session remembers.
   mutating func pick(
     _ upstream: Upstream, of topology: Topology, tried: UInt64, random: inout SplitMix64
   ) -> EndpointIndex? {
@@ -31,9 +34,10 @@ struct EndpointPicker {
     for (number, tier) in upstream.tiers.enumerated() {
       while true {
         let isUsable = { (position: Int) -> Bool in
-          let index = tier[position]
-          return tried & index.triedBit == 0
-            && !topology.endpoints[index.position].sessions.isFull
+          let slot = tier[position].endpoint.position
+          return tried & topology.endpoints[slot].triedBit == 0
+            && topology.endpoints[slot].state.availability == .up
+            && !topology.endpoints[slot].isFull
         }
         let picked: Int?
         switch upstream.balance {
@@ -42,15 +46,18 @@ struct EndpointPicker {
         case .leastConnections:
           picked = LeastConnections.pick(
             count: tier.count,
-            weight: { topology.endpoints[tier[$0].position].weight },
-            load: { topology.endpoints[tier[$0].position].sessions.value },
+            weight: { tier[$0].weight },
+            load: { topology.endpoints[tier[$0].endpoint.position].state.sessions.value },
             random: &random, where: isUsable)
         }
         guard let picked else { break }
-        let index = tier[picked]
-        if topology.endpoints[index.position].sessions.take() { return index }
+        let slot = tier[picked].endpoint.position
+        let max = topology.endpoints[slot].sessionsMax
+        if topology.endpoints[slot].state.sessions.take(below: max) {
+          return tier[picked].endpoint
+        }
         // Another worker was faster at the last place.
-        tried |= index.triedBit
+        tried |= topology.endpoints[slot].triedBit
       }
     }
     return nil
@@ -68,7 +75,16 @@ struct EndpointPicker {
   }
 }
 
-extension EndpointIndex {
-  /// The bit under which a session remembers that this endpoint has failed it.
-  var triedBit: UInt64 { 1 << UInt64(rawValue % 64) }
+extension Topology {
+  /// Whether an upstream has endpoints that would serve, and each of them is down.
+  func isAllDown(_ upstream: Upstream) -> Bool {
+    var isAnyDown = false
+    for tier in upstream.tiers {
+      for member in tier where member.weight > 0 {
+        guard endpoints[member.endpoint.position].state.availability == .down else { return false }
+        isAnyDown = true
+      }
+    }
+    return isAnyDown
+  }
 }

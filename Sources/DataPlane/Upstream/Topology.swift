@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan as workers use it: names resolved to addresses, durations to nanoseconds, references to
-// indices, and beside each endpoint and route the few counters that all workers share. It is built
-// once off the workers and never changes; what changes are the counters.
+// indices. A topology never changes; a new plan, or a name that stands for other addresses, makes a
+// new one, and each worker goes over to it in one step.
+//
+// An index is a slot: whatever lives in several topologies has the same index in all of them, and
+// brings its state along, an object that counts and remembers. What is gone from the plan stays in
+// its slot as retired, because sessions that have begun with it still look there for timeouts,
+// addresses and names. Only when nobody can refer to it any more may another entity get the slot.
 
 import Addressing
 import Plan
 import Reactor
-import Synchronization
 
-/// Which listener of a topology.
+/// Which listener.
 public struct ListenerIndex: Hashable, Sendable {
   /// The position in `Topology.listeners`.
   public let rawValue: UInt32
@@ -18,7 +22,7 @@ public struct ListenerIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// Which route of a topology.
+/// Which route.
 public struct RouteIndex: Hashable, Sendable {
   /// The position in `Topology.routes`.
   public let rawValue: UInt32
@@ -28,7 +32,7 @@ public struct RouteIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// Which endpoint of a topology.
+/// Which endpoint.
 public struct EndpointIndex: Hashable, Sendable {
   /// The position in `Topology.endpoints`.
   public let rawValue: UInt32
@@ -38,35 +42,30 @@ public struct EndpointIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// A number of sessions that several workers count together, with an upper bound.
-public final class SessionCount: Sendable {
-  /// The bound.
-  public let max: Int
-  private let count = Atomic<Int>(0)
+/// A listening socket as workers see it. Its owner keeps it open until all workers have let go.
+public struct Listener: Sendable {
+  /// The number of the socket. Not to be used when it is retired.
+  public let descriptor: Int32
+  /// Tells this socket from others that had the same number or the same slot.
+  public let generation: UInt32
+  /// What clients connect to, for people.
+  public let name: String
+  /// Whose clients these are.
+  public let route: RouteIndex
+  /// What outlives this topology.
+  public let state: ListenerState
+  /// Whether it is gone from the plan.
+  public var isRetired = false
 
-  /// Starts at none of `max`.
-  public init(max: Int) {
-    self.max = max
-  }
-
-  /// How many there are.
-  public var value: Int { count.load(ordering: .relaxed) }
-
-  /// Whether there is no room for one more.
-  public var isFull: Bool { value >= max }
-
-  /// Counts one more, unless the bound is reached.
-  public func take() -> Bool {
-    let (before, _) = count.add(1, ordering: .relaxed)
-    if before < max { return true }
-    count.subtract(1, ordering: .relaxed)
-    return false
-  }
-
-  /// Counts one less.
-  public func giveBack() {
-    let (_, after) = count.subtract(1, ordering: .relaxed)
-    assert(after >= 0)
+  /// Describes a listening socket that somebody else owns.
+  public init(
+    descriptor: Int32, generation: UInt32, name: String, route: RouteIndex, state: ListenerState
+  ) {
+    self.descriptor = descriptor
+    self.generation = generation
+    self.name = name
+    self.route = route
+    self.state = state
   }
 }
 
@@ -74,26 +73,31 @@ public final class SessionCount: Sendable {
 public struct Route: Sendable {
   /// The name in the configuration.
   public let name: String
+  /// How many sessions it holds at once, over all workers.
+  public let sessionsMax: Int
   let idleNanoseconds: UInt64?
   let halfCloseNanoseconds: UInt64?
   let lingerNanoseconds: UInt64
   let access: AccessMoments
   let recordEveryNanoseconds: UInt64?
   /// The position of its upstream in `Topology.upstreams`.
-  let upstream: Int
-  /// The sessions of the route, over all workers.
-  public let sessions: SessionCount
+  public let upstream: Int
+  /// What outlives this topology.
+  public let state: RouteState
+  /// Whether it is gone from the plan.
+  public var isRetired = false
 
-  /// Makes a route of a plan ready to use.
-  public init(_ plan: RoutePlan) {
+  /// Makes a route of a plan ready to use. `upstream` is a position in `Topology.upstreams`.
+  public init(_ plan: RoutePlan, upstream: Int, state: RouteState) {
     name = plan.name
+    sessionsMax = plan.sessionsMax ?? .max
     idleNanoseconds = plan.idle?.wholeNanoseconds
     halfCloseNanoseconds = plan.halfClose?.wholeNanoseconds
     lingerNanoseconds = plan.linger.wholeNanoseconds
     access = plan.access
     recordEveryNanoseconds = plan.access.every.map { max(1_000_000, $0.wholeNanoseconds) }
-    upstream = plan.upstream.rawValue
-    sessions = SessionCount(max: plan.sessionsMax ?? .max)
+    self.upstream = upstream
+    self.state = state
   }
 }
 
@@ -101,24 +105,59 @@ public struct Route: Sendable {
 public struct Endpoint: Sendable {
   /// How it is shown: the configured text, with the address where that was a name.
   public let name: String
+  /// The name of its upstream.
+  public let upstreamName: String
+  /// Where it is.
+  public let socketAddress: SocketAddress
+  /// How many sessions it takes at once, over all workers.
+  public let sessionsMax: Int
   let address: KernelAddress
-  let weight: Int
-  let priority: Int
-  /// The sessions at this endpoint, over all workers.
-  public let sessions: SessionCount
+  /// Tells it from others of its upstream, below 64: its own one, unless that has 64 endpoints or
+  /// more, those included that were removed lately.
+  public let number: Int
+  /// What outlives this topology.
+  public let state: EndpointState
+  /// Whether it is gone from the plan.
+  public var isRetired = false
 
-  /// Makes an endpoint of a plan, at one address, ready to use.
-  public init(_ plan: EndpointPlan, name: String, address: SocketAddress) {
+  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64.
+  public init(
+    _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress, number: Int,
+    state: EndpointState
+  ) {
     self.name = name
+    self.upstreamName = upstreamName
+    socketAddress = address
     self.address = KernelAddress(address)
-    weight = plan.weight
-    priority = plan.priority
-    sessions = SessionCount(max: plan.sessionsMax ?? .max)
+    sessionsMax = plan.sessionsMax ?? .max
+    precondition((0..<64).contains(number))
+    self.number = number
+    self.state = state
   }
+
+  /// The bit under which a session remembers that this endpoint has failed it.
+  var triedBit: UInt64 { 1 << UInt64(number) }
+
+  /// Whether there is no room for one session more.
+  var isFull: Bool { state.sessions.value >= sessionsMax }
 }
 
 /// An upstream at run time.
 public struct Upstream: Sendable {
+  /// An endpoint, and its share.
+  public struct Member: Hashable, Sendable {
+    /// The endpoint.
+    public let endpoint: EndpointIndex
+    /// Its share of the sessions, 0: none.
+    public let weight: Int
+
+    /// Puts both together.
+    public init(_ endpoint: EndpointIndex, weight: Int) {
+      self.endpoint = endpoint
+      self.weight = weight
+    }
+  }
+
   /// The name in the configuration.
   public let name: String
   let balance: BalancePolicy
@@ -127,12 +166,20 @@ public struct Upstream: Sendable {
   let options: StreamOptions
   let sources: [(address: KernelAddress, family: Int32)]
   /// Its endpoints by priority, the most preferred first; none of them empty.
-  let tiers: [[EndpointIndex]]
+  public let tiers: [[Member]]
+  /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
+  /// on as long as this is the same.
+  let turnsVersion: Int
+  /// Whether it is gone from the plan.
+  public var isRetired = false
 
-  /// Makes an upstream of a plan ready to use. `endpoints` are those of the topology, of which this
-  /// upstream owns `range`.
-  public init(_ plan: UpstreamPlan, endpoints: [Endpoint], range: Range<Int>) {
-    precondition(!range.isEmpty, "an upstream without endpoints")
+  /// Makes an upstream of a plan ready to use in the topology `version`. There must be one member at
+  /// least. `previous` is the same upstream in the topology before, if it was there.
+  public init(
+    _ plan: UpstreamPlan, members: [(member: Member, priority: Int)], version: Int,
+    previous: Upstream? = nil
+  ) {
+    precondition(!members.isEmpty, "an upstream without endpoints")
     name = plan.name
     balance = plan.balance
     connectNanoseconds = plan.connect.wholeNanoseconds
@@ -142,8 +189,47 @@ public struct Upstream: Sendable {
       let address = KernelAddress(SocketAddress($0, port: 0))
       return (address, address.family)
     }
-    let byPriority = Dictionary(grouping: range) { endpoints[$0].priority }
-    tiers = byPriority.sorted { $0.key < $1.key }.map { $0.value.map(EndpointIndex.init) }
+    let byPriority = Dictionary(grouping: members) { $0.priority }
+    tiers = byPriority.sorted { $0.key < $1.key }.map { $0.value.map(\.member) }
+    if let previous, previous.tiers == tiers, previous.balance == balance {
+      turnsVersion = previous.turnsVersion
+    } else {
+      turnsVersion = version
+    }
+  }
+}
+
+/// The plan as workers use it. Shared by all, changed by none.
+public final class Topology: Sendable {
+  /// Tells topologies of one process apart: each is one more than the one before.
+  public let version: Int
+  /// Where clients arrive, by slot.
+  public let listeners: [Listener]
+  /// From listeners to upstreams, by slot.
+  public let routes: [Route]
+  /// Who serves, by slot.
+  public let upstreams: [Upstream]
+  /// All endpoints of all upstreams, by slot.
+  public let endpoints: [Endpoint]
+  /// All sessions of the process.
+  public let sessions: SessionCount
+  /// How many sessions the process holds at once.
+  public let sessionsMax: Int
+
+  /// Puts the parts together; their indices must fit.
+  public init(
+    version: Int, listeners: [Listener], routes: [Route], upstreams: [Upstream],
+    endpoints: [Endpoint], sessions: SessionCount, sessionsMax: Int
+  ) {
+    for listener in listeners { precondition(routes.indices.contains(listener.route.position)) }
+    for route in routes { precondition(upstreams.indices.contains(route.upstream)) }
+    self.version = version
+    self.listeners = listeners
+    self.routes = routes
+    self.upstreams = upstreams
+    self.endpoints = endpoints
+    self.sessions = sessions
+    self.sessionsMax = sessionsMax
   }
 }
 
@@ -158,50 +244,5 @@ extension StreamOptions {
       noDelay: plan.noDelay, keepaliveSeconds: whole(plan.keepalive, in: 1_000_000_000),
       userTimeoutMilliseconds: whole(plan.userTimeout, in: 1_000_000),
       unsentBytesMax: UInt32(clamping: plan.unsentBytesMax ?? 0))
-  }
-}
-
-/// A listening socket as workers see it. Its owner keeps it open until all workers have let go.
-public struct Listener: Sendable {
-  /// The number of the socket.
-  public let descriptor: Int32
-  /// What clients connect to, for people.
-  public let name: String
-  /// Whose clients these are.
-  public let route: RouteIndex
-
-  /// Describes a listening socket that somebody else owns.
-  public init(descriptor: Int32, name: String, route: RouteIndex) {
-    self.descriptor = descriptor
-    self.name = name
-    self.route = route
-  }
-}
-
-/// The plan as workers use it. Shared by all, changed by none.
-public final class Topology: Sendable {
-  /// Where clients arrive.
-  public let listeners: [Listener]
-  /// From listeners to upstreams.
-  public let routes: [Route]
-  /// Who serves.
-  public let upstreams: [Upstream]
-  /// All endpoints of all upstreams.
-  public let endpoints: [Endpoint]
-  /// All sessions of the process.
-  public let sessions: SessionCount
-
-  /// Puts the parts together; their indices must fit.
-  public init(
-    listeners: [Listener], routes: [Route], upstreams: [Upstream], endpoints: [Endpoint],
-    sessions: SessionCount
-  ) {
-    for listener in listeners { precondition(routes.indices.contains(listener.route.position)) }
-    for route in routes { precondition(upstreams.indices.contains(route.upstream)) }
-    self.listeners = listeners
-    self.routes = routes
-    self.upstreams = upstreams
-    self.endpoints = endpoints
-    self.sessions = sessions
   }
 }

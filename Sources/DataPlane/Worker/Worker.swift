@@ -4,7 +4,8 @@
 // inbox; it speaks through its records and reports.
 //
 // The class is split by subject: accepting (Listener/), connecting (Upstream/), relaying (Relay/),
-// beginnings, ends and deadlines (Session/). It is generic over the kernel, so that tests can run
+// beginnings, ends and deadlines (Session/), going over to another topology (TopologyChange.swift).
+// It is generic over the kernel, so that tests can run
 // all of it on a fake one; `WorkerThread` names the specialisation that ships.
 
 import Balancing
@@ -19,10 +20,13 @@ final class Worker<K: Kernel>: LoopCore {
   /// What other threads use of this worker.
   let link: WorkerLink
   /// What has happened so far.
-  var counters = WorkerCounters()
+  let counters: WorkerCounters
 
   let settings: WorkerSettings
-  let topology: Topology
+  /// The plan as it is now. Replaced between two messages, never while a session is looked at.
+  var topology: Topology
+  /// This worker's numbers of what is in `topology`.
+  var tallies: Tallies
   /// All workers, this one included, by number.
   var workers: [WorkerLink] = []
   let records: RecordRing?
@@ -32,7 +36,7 @@ final class Worker<K: Kernel>: LoopCore {
   var timers: TimerWheel
   var relay: Relay<K>
   var pickers: [EndpointPicker]
-  var listening: [ListenerState]
+  var listening: [ListenerWatch]
   var pause = PauseState()
   var random: SplitMix64
   var coalescing: Coalescing
@@ -57,11 +61,12 @@ final class Worker<K: Kernel>: LoopCore {
     kernel: K, settings: WorkerSettings, topology: Topology, records: RecordRing?,
     report: @escaping @Sendable (WorkerReport) -> Void
   ) throws(Errno) {
-    precondition(settings.sessionsMax >= topology.sessions.max, "one worker may get all sessions")
+    precondition(settings.sessionsMax >= topology.sessionsMax, "one worker may get all sessions")
     precondition(settings.sessionsMax < Token.indexMax)
     self.kernel = kernel
     self.settings = settings
     self.topology = topology
+    tallies = Tallies(of: topology, worker: settings.number)
     self.records = records
     self.report = report
     now = kernel.now()
@@ -72,7 +77,8 @@ final class Worker<K: Kernel>: LoopCore {
     self.bell = bell
     // Each message but a few belongs to a session, and those are bounded.
     let inbox = Inbox<WorkerMessage>(messagesMax: settings.sessionsMax + 64) { bell.ring() }
-    link = WorkerLink(inbox: inbox, load: SessionCount(max: .max))
+    link = WorkerLink(inbox: inbox)
+    counters = link.counters
     sessions = try Slab(capacity: settings.sessionsMax)
     timers = try TimerWheel(capacity: settings.sessionsMax + 1, now: now)
     relay = Relay(
@@ -80,10 +86,8 @@ final class Worker<K: Kernel>: LoopCore {
       turnBytes: settings.relay.turnBytes,
       pipes: PipePool(
         kernel: kernel, pipeBytes: settings.relay.pipeBytes, pipesMax: settings.pipesMax))
-    pickers = topology.upstreams.map {
-      EndpointPicker($0, endpoints: topology.endpoints, offset: settings.number)
-    }
-    listening = topology.listeners.map { _ in ListenerState() }
+    pickers = topology.upstreams.map { EndpointPicker($0, offset: settings.number) }
+    listening = topology.listeners.map { _ in ListenerWatch() }
     random = SplitMix64(seed: settings.seed)
     coalescing = Coalescing(
       // Whoever spins wants to know at once.
@@ -99,7 +103,7 @@ final class Worker<K: Kernel>: LoopCore {
   func begin(among workers: [WorkerLink]) throws(Errno) {
     precondition(workers.indices.contains(settings.number))
     self.workers = workers
-    for position in topology.listeners.indices { try startListening(ListenerIndex(position)) }
+    if case .resources(let errno) = startListening() { throw errno }
   }
 
   /// Runs until it is told to stop. Blocks: call it on a thread of its own.
@@ -135,7 +139,7 @@ final class Worker<K: Kernel>: LoopCore {
       }
       receive(readiness, token, session)
     case .listener:
-      guard isAccepting, listening[token.index].isRegistered else {
+      guard isAccepting, listening[token.index].generation == token.generation else {
         counters[.staleEvents] += 1
         return
       }
@@ -169,11 +173,15 @@ final class Worker<K: Kernel>: LoopCore {
 
   private func receive(_ message: WorkerMessage) {
     switch message {
-    case .adopt(let descriptor, let client, let listener):
+    case .adopt(let connection):
       counters[.received] += 1
       // A worker that still accepts may hand over to one that was done: it will be done again.
       hasReportedFinish = false
-      startSession(descriptor, client, listener)
+      use(connection.topology)
+      startSession(
+        connection.descriptor, connection.client, connection.listener, connection.route)
+    case .use(let next):
+      use(next)
     case .stopAccepting:
       stopAccepting()
       isAccepting = false
@@ -194,10 +202,12 @@ final class Worker<K: Kernel>: LoopCore {
     resetAll(.killed)
     for message in link.inbox.close() {
       // Connections that came too late are counted already.
-      if case .adopt(let descriptor, _, let listener) = message {
-        kernel.reset(descriptor)
-        uncount(listener)
-      }
+      guard case .adopt(let connection) = message else { continue }
+      kernel.reset(connection.descriptor)
+      // Under the topology that it brings along, which may be newer than ours.
+      let listener = connection.topology.listeners[connection.listener.position]
+      listener.state.counters(of: settings.number).noteLeft()
+      uncount(connection.topology.routes[connection.route.position].state)
     }
     assert(sessions.count == 0)
     assert(relay.keptBytes == 0)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker counts: plain integers that it alone writes. What is strange but harmless is counted
-// here with a verdict instead of being logged.
+// What a worker counts, apart from what it counts for each route and endpoint. What is strange but
+// harmless is counted here with a verdict instead of being logged.
 
-/// What has happened on a worker since it started.
-public struct WorkerCounters: Sendable, Equatable {
+/// What has happened on a worker since it started. Written by the worker alone, read by any thread.
+public final class WorkerCounters: Sendable {
   /// A kind of happening.
   public enum Kind: Int, Sendable, CaseIterable {
     /// Connections accepted here.
@@ -26,21 +26,21 @@ public struct WorkerCounters: Sendable, Equatable {
     case attemptsFailed
     /// Events for registrations that no longer exist (harmless).
     case staleEvents
+    /// Topologies gone over to since the first.
+    case topologyChanges
   }
 
-  private var values: [10 of Int] = .init(repeating: 0)
+  private let table: CounterTable
+  private let block: CounterBlock
 
-  /// All zero.
-  public init() {}
+  init() {
+    table = CounterTable(counters: Kind.allCases.count, workers: 1)
+    block = table.block(of: 0)
+  }
 
   /// How often `kind` has happened.
-  public subscript(kind: Kind) -> Int {
-    get { values[kind.rawValue] }
-    set { values[kind.rawValue] = newValue }
-  }
-
-  /// Whether all counts are the same.
-  public static func == (left: WorkerCounters, right: WorkerCounters) -> Bool {
-    Kind.allCases.allSatisfy { left[$0] == right[$0] }
+  public internal(set) subscript(kind: Kind) -> Int {
+    get { Int(truncatingIfNeeded: block[kind.rawValue]) }
+    set { block[kind.rawValue] = UInt64(truncatingIfNeeded: newValue) }
   }
 }

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is said between a worker and the rest of the process, in both directions, through inboxes.
+//
+// Slots are only the same in all topologies as long as somebody refers to them, and workers go over
+// to a topology one after another. So a connection that is handed over brings the topology along
+// under which it was accepted: a worker that is behind goes over to that first. One that is ahead
+// may take the slots as they are, for the connection is counted, which keeps them from being reused.
 
 import Plan
 import Reactor
@@ -8,7 +13,10 @@ import Reactor
 public enum WorkerMessage: Sendable {
   /// Serve this connection, which another worker has accepted and counted. The descriptor is the
   /// receiver's from now on.
-  case adopt(descriptor: Int32, client: PeerAddress, listener: ListenerIndex)
+  case adopt(HandedOver)
+  /// Go over to this topology; report `using` when done. One that is not newer than the worker's is
+  /// ignored.
+  case use(Topology)
   /// Accept what is waiting and then no more; report when done.
   case stopAccepting
   /// Reset every session, for this reason.
@@ -19,8 +27,25 @@ public enum WorkerMessage: Sendable {
   case stop
 }
 
+/// A connection on its way from one worker to another.
+public struct HandedOver: Sendable {
+  let descriptor: Int32
+  let client: PeerAddress
+  let listener: ListenerIndex
+  let route: RouteIndex
+  /// What the indices belong to.
+  let topology: Topology
+}
+
 /// What a worker tells.
 public enum WorkerReport: Sendable {
+  /// It has gone over to the topology of this version. Listeners that are gone there are accepted
+  /// empty and watched no more by this worker, and nothing of that topology's predecessors that is
+  /// gone gets a new session.
+  case using(version: Int)
+  /// The kernel refuses to watch this listener; other workers may watch it, and this one tries again.
+  /// Said once, until it succeeds.
+  case listenRefused(ListenerIndex, Errno)
   /// It accepts no more; what was waiting has been accepted.
   case stoppedAccepting
   /// It accepts no more and has no session left. Said again after each session that another worker,
@@ -50,12 +75,13 @@ public struct WorkerLink: Sendable {
   /// Where to leave messages.
   public let inbox: Inbox<WorkerMessage>
   /// How many sessions it has.
-  public let load: SessionCount
+  public let load = SessionCount()
+  /// What has happened there so far.
+  public let counters = WorkerCounters()
 
-  /// Puts both together.
-  public init(inbox: Inbox<WorkerMessage>, load: SessionCount) {
+  /// A worker without sessions that is reached through this inbox.
+  public init(inbox: Inbox<WorkerMessage>) {
     self.inbox = inbox
-    self.load = load
   }
 }
 

@@ -25,6 +25,8 @@ public struct LagHistogram: Sendable {
   /// Bucket n counts turns of less than 2ⁿ microseconds (and of no less than half of that); the last
   /// one counts the rest.
   public private(set) var buckets = [UInt64](repeating: 0, count: 32)
+  /// How long all turns took together.
+  public private(set) var totalNanoseconds: UInt64 = 0
 
   /// How many turns were counted.
   public var count: UInt64 { buckets.reduce(0, +) }
@@ -33,6 +35,7 @@ public struct LagHistogram: Sendable {
     let microseconds = nanoseconds / 1000
     let bucket = UInt64.bitWidth - microseconds.leadingZeroBitCount
     buckets[min(bucket, buckets.count - 1)] += 1
+    totalNanoseconds &+= nanoseconds
   }
 
   /// A time that the given share of turns stayed under; `nil` before the first turn. `share` is from 0

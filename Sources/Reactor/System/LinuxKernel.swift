@@ -251,3 +251,20 @@ func setStreamOptions(
     _ = clinux_set_option(descriptor, tcp, clinux_tcp_notsent_lowat, bytes)
   }
 }
+
+/// The same for a socket that has been given options before: what is no longer asked for is taken
+/// back.
+func changeStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
+  let tcp = CInt(IPPROTO_TCP)
+  if !options.noDelay { _ = clinux_set_option(descriptor, tcp, TCP_NODELAY, 0) }
+  if options.keepaliveSeconds == 0 {
+    _ = clinux_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 0)
+  }
+  if options.userTimeoutMilliseconds == 0 {
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_user_timeout, 0)
+  }
+  if options.unsentBytesMax == 0 {
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_notsent_lowat, 0)
+  }
+  setStreamOptions(descriptor, options)
+}

@@ -66,14 +66,16 @@ public struct ListeningSocket: ~Copyable, Sendable {
 
   /// Listens at an address. An IPv6 address serves IPv6 alone. A unix socket file that nobody
   /// listens at any more is replaced; one that answers is an error, like a file of another kind.
+  /// `fileMode` is what the file of a unix socket gets, whatever the umask; without it, the umask says.
   ///
   /// May block only as long as the file system does.
   public init(
-    at address: SocketAddress, backlog: Int, options: StreamOptions
+    at address: SocketAddress, backlog: Int, options: StreamOptions, fileMode: mode_t? = nil
   ) throws(Failure) {
     let family = KernelAddress(address).family
     try self.init(
-      family: family, address: address, isDual: false, backlog: backlog, options: options)
+      family: family, address: address, isDual: false, backlog: backlog, options: options,
+      fileMode: fileMode)
   }
 
   /// Listens at a port of every address of the machine, IPv6 and IPv4 with one socket; where there
@@ -127,7 +129,8 @@ public struct ListeningSocket: ~Copyable, Sendable {
   }
 
   private init(
-    family: CInt, address: SocketAddress, isDual: Bool, backlog: Int, options: StreamOptions
+    family: CInt, address: SocketAddress, isDual: Bool, backlog: Int, options: StreamOptions,
+    fileMode: mode_t? = nil
   ) throws(Failure) {
     let type =
       CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
@@ -152,7 +155,15 @@ public struct ListeningSocket: ~Copyable, Sendable {
         action: "bind", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
     }
     var file: SocketFile?
-    if case .unix(let path) = address { file = SocketFile(path) }
+    if case .unix(let path) = address {
+      file = SocketFile(path)
+      // Before anybody can connect: that takes `listen`.
+      if let fileMode, chmod(path, fileMode) == -1 {
+        let code = errno
+        unlink(path)
+        throw Failure(action: "chmod", errno: Errno(rawValue: code), advice: nil)
+      }
+    }
     guard listen(number, CInt(clamping: backlog)) == 0 else {
       throw Failure(
         action: "listen", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
@@ -160,6 +171,18 @@ public struct ListeningSocket: ~Copyable, Sendable {
     self.descriptor = descriptor
     self.address = boundAddress(number) ?? address
     ownedFile = file
+  }
+
+  /// Changes what was asked for when it was made, for connections that arrive from now on; those that
+  /// wait already keep what they have. Throws when the kernel refuses.
+  public borrowing func change(backlog: Int, options: StreamOptions) throws(Failure) {
+    // Linux takes a second listen(2) as a new backlog, and nobody is turned away meanwhile.
+    guard listen(rawValue, CInt(clamping: backlog)) == 0 else {
+      throw Failure(action: "listen", errno: Errno(rawValue: errno))
+    }
+    if clinux_get_option(rawValue, SOL_SOCKET, SO_DOMAIN) != AF_UNIX {
+      changeStreamOptions(rawValue, options)
+    }
   }
 
   /// Removes the file of a unix socket that this process made, if it is still there: somebody else

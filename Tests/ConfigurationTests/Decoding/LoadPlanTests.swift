@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Addressing
 import Glibc
 import Plan
 import Testing
@@ -11,6 +12,7 @@ import Testing
     #expect(decoded.report == "")
     let plan = try #require(decoded.plan)
     #expect(plan.routes.map(\.name) == ["echo"])
+    #expect(plan.admin == AdminPlan(listen: .v4(.loopback, port: 9901)))
     #expect(plan.routes[0].listen == [.port(7000)])
     #expect(
       plan.upstreams[0].endpoints

@@ -67,6 +67,10 @@ import Testing
         EndpointPlan(address: .socket(.unix(path: "/run/spare.sock")), weight: 0, priority: 15),
       ])
     #expect(plan.upstreams[1].connect == .seconds(9))
+    #expect(upstream.check?.target != .endpoint)
+    #expect(plan.upstreams[1].check == HealthCheckPlan(.tcp))
+    #expect(plan.upstreams.map(\.resolve) == [nil, .seconds(60), .seconds(60)])
+    #expect(plan.admin?.connectionsMax == 8)
     #expect(plan.upstreams[1].endpoints.map(\.address) == [.builtin(.echo), .builtin(.chargen)])
   }
 
@@ -167,9 +171,10 @@ let richFile = #"""
   log: {level: warning, format: json, access: /var/log/a$$b.log, queue: 100}
   shutdown: {delay: 1s500ms, drain: off}
   relay: {buffer: 64KiB, pipes: 0, pipe: 1MiB, turn: 1MB, coalesce: off, accepts: 1, events: 2}
+  admin: {listen: "unix:@admin", max_connections: 8, timeout: 1s}
   defaults:
     route: {idle: 1h, half_close: 1h30m, linger: 0s, backlog: 7, log: {access: off}}
-    upstream: {balance: least_connections, connect: 9s, attempt: 100ms}
+    upstream: {balance: least_connections, connect: 9s, attempt: 100ms, check: {tcp: {}}, resolve: 1m}
   routes:
     cache:
       listen: :6379
@@ -190,6 +195,13 @@ let richFile = #"""
       connect: 2s
       source: ["10.0.0.5", "::1"]
       tcp: *tcp
+      resolve: off
+      check:
+        http: {method: GET, path: /h, host: h, headers: {A: b}, status: [200, 300-399], body: ok}
+        every: {up: 2s, down: 1s, changing: 100ms}
+        timeout: 1s
+        jitter: 20%
+        address: "10.0.0.9:80"
       endpoints:
         - "${DB:-other}:5432"
         - {address: "db-1.internal:5432", weight: 256, max_sessions: 200}

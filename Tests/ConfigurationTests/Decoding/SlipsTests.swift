@@ -44,7 +44,7 @@ import Testing
     ("max_sessions: 99999999999999999999", "is too large"), ("max_sessions: -1", "too small"),
     ("tcp: {no_delay: yes}", "write `true`"), ("tcp: {no_delay: off}", "write `false`"),
     ("tcp: {keepalive: true}", "is no duration"), ("idel: 5s", "did you mean `idle`?"),
-    ("half-close: 5s", "did you mean `half_close`?"), ("check: {}", "has no health checks"),
+    ("half-close: 5s", "did you mean `half_close`?"), ("check: {}", "belongs to an upstream"),
     ("tcp: {<<: 5}", "`<<` merges a mapping"), ("log: {access: [star]}", "did you mean `start`?"),
     ("log: {access: end}", "write `[end]`"), ("idle: !!int 5", "the tag `!!int`"),
     ("log: {access: end}", "accepted: `off`, or a list of these: `start`, `end`, or a mapping"),
@@ -152,7 +152,7 @@ import Testing
     ("log: {access: stdot}", "did you mean `stdout`?"), ("log: {access: a/}", "is a directory"),
     ("log: {level: warn}", "did you mean `warning`?"), ("upstreams: []", "expected a mapping"),
     ("upstreams: {u: {endpoints: [\"h:1\"], balance: maglev}}", "this version has"),
-    ("upstreams: {u: {endpoints: [\"h:1\"], resolve: 3s}}", "looks host names up once"),
+
     ("upstreams: {u: {endpoints: [\"h:1\"], source: \"10.0.0.1:5\"}}", "no port"),
     ("upstreams: {\"a b\": {endpoints: [\"h:1\"]}}", "`a b` is no name"),
     ("rotes: {}", "did you mean `routes`?"), ("log:", "a value is missing here"),

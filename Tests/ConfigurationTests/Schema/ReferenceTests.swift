@@ -14,9 +14,10 @@ import Testing
     expectGenerated(path, text[..<head] + "\n" + referenceMarkdown() + "\n" + text[tail...])
   }
 
-  @Test func theExamplesInTheDocumentationDecode() {
+  @Test(arguments: [("docs/configuration.md", 2), ("docs/health.md", 1)])
+  func theExamplesInTheDocumentationDecode(_ path: String, _ expected: Int) {
     var count = 0
-    var rest = repositoryFile("docs/configuration.md")[...]
+    var rest = repositoryFile(path)[...]
     while let start = rest.range(of: "```yaml\n")?.upperBound,
       let end = rest[start...].range(of: "```")
     {
@@ -24,7 +25,7 @@ import Testing
       rest = rest[end.upperBound...]
       count += 1
     }
-    #expect(count == 2)
+    #expect(count == expected)
   }
 
   @Test func whatCheckCannotKnowIsSaid() throws {

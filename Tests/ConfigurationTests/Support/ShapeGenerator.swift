@@ -50,11 +50,10 @@ struct ShapeGenerator {
       let least = mutate() ? 0 : countMin
       return .array((0..<Int.random(in: least...2, using: &random)).map { _ in value(of: item) })
     case .object(let object): return self.object(object)
-    case .named(let item, let countMin):
+    case .named(let item, let keys, let countMin):
       var members: [JSON.Member] = []
       for index in 0..<Int.random(in: countMin...2, using: &random) {
-        let name =
-          mutate() ? pick(["a b", "", "ü", String(repeating: "n", count: 65)]) : "n.\(index)"
+        let name = mutate() ? pick(keys.slips) : keys.examples[index]
         members.append(.init(key: name, value: value(of: item)))
       }
       return .object(members)
@@ -66,8 +65,16 @@ struct ShapeGenerator {
 
   private mutating func object(_ object: ObjectShape) -> JSON {
     var members: [JSON.Member] = []
-    for field in object.fields {
-      guard field.isRequired ? !mutate() : chance(2) else { continue }
+    var excluded: Set<String> = []
+    var needed: Set<String> = []
+    for choice in object.choices where !mutate() {
+      let chosen = pick(choice.names)
+      excluded.formUnion(choice.names.filter { $0 != chosen })
+      if choice.isRequired { needed.insert(chosen) }
+    }
+    for field in object.fields where !excluded.contains(field.name) {
+      let isNeeded = field.isRequired || needed.contains(field.name)
+      guard isNeeded ? !mutate() : chance(2) else { continue }
       members.append(.init(key: field.name, value: value(of: field.shape)))
     }
     if object.allowsExtensions, chance(3) { members.append(.init(key: "x-a", value: .null)) }
@@ -110,12 +117,19 @@ struct ShapeGenerator {
       "http://a:80", "*:80", "a b", "/", "a\tb/", "1e3", ".5", "0x10", "db:5:6", "::1:80", "[::1",
       "1:2",
       "a:b", "[::1]x:80", "x[::1]:80", "[::1]:80:80", "round_robin", "least_connections", "stdout",
+      "10%", "010%", "10 %", "99%", "200-399", "399-200", "100-200", "200-600", "2xx", "/a b",
+      "/a#b",
+      "/ü", "/a$$", "GET", "get", "G T", "a$$b c", "127.0.0.1:0", "127.0.0.1:x", "localhost:1",
+      "[::1]:0", "/%zz", "/a%20b", "/{x}",
     ]
     let others: [JSON] = [
       .null, .boolean(true), .boolean(false), .integer(0), .integer(-1), .integer(5), .integer(80),
       .integer(5000), .integer(99_999_999_999), .array([]), .array([.null]), .object([]),
       .array([.string("10.0.0.1:80")]), .object(["address": .string("a:1")]),
-      .object(["every": .string("5m")]), .array([.integer(5), .string(":80")]),
+      .object(["every": .string("5m")]), .object(["tcp": .object([])]),
+      .object(["tcp": .object([]), "http": .object([])]),
+      .object(["http": .object([]), "port": .integer(1), "address": .string("10.0.0.1:1")]),
+      .integer(200), .array([.integer(5), .string(":80")]),
     ]
     guard !chance(4) else { return pick(others) }
     if case .scalar(let scalar) = shape, !scalar.examples.isEmpty, !chance(3) {

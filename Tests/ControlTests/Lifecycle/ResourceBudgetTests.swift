@@ -20,7 +20,7 @@ struct ResourceBudgetTests {
         ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors))
       let perSession = isBuiltin ? 3 : 2
       let used = budget.sessionsMax * perSession + budget.pipes * 2 + budget.workers * 3
-      #expect(used + 24 <= openFilesMax)
+      #expect(used + 32 <= openFilesMax)
       #expect(budget.sessionsMax > 0)
     }
   }
@@ -29,6 +29,29 @@ struct ResourceBudgetTests {
   func noRoom(openFilesMax: Int) {
     let plan = samplePlan([.socket(.v4(.loopback, port: 9))])
     #expect(ResourceBudget(plan, openFilesMax: openFilesMax, processors: twoProcessors) == nil)
+  }
+
+  @Test("Health checks and the admin interface have their share, and not more than that")
+  func control() throws {
+    func sessionsMax(_ plan: ProxyPlan) throws -> Int {
+      try #require(ResourceBudget(plan, openFilesMax: 1024, processors: twoProcessors)).sessionsMax
+    }
+    var plan = samplePlan([.socket(.v4(.loopback, port: 9))])
+    let alone = try sessionsMax(plan)
+    plan.admin = AdminPlan(listen: .v4(.loopback, port: 1), connectionsMax: 10)
+    let withAdmin = try sessionsMax(plan)
+    #expect((10...11).contains(alone - withAdmin))
+    plan.admin = nil
+    plan.upstreams[0].endpoints = (1...100).map {
+      EndpointPlan(address: .socket(.v4(.loopback, port: $0)))
+    }
+    #expect(try sessionsMax(plan) == alone)
+    plan.upstreams[0].check = HealthCheckPlan(.tcp)
+    #expect(try sessionsMax(plan) == alone - 50)
+    plan.upstreams[0].endpoints = (1...1000).map {
+      EndpointPlan(address: .socket(.v4(.loopback, port: $0)))
+    }
+    #expect(try sessionsMax(plan) == alone - 64)
   }
 
   @Test("A number of sessions that there is room for is taken as it is")

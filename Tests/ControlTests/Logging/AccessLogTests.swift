@@ -26,6 +26,49 @@ struct AccessLogTests {
     #expect(text.split(separator: "\n").count == 200)
   }
 
+  @Test("A record is told with the names of the topology that was published before it was written")
+  func names() throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let log = try #require(try open("\(folder)/log"))
+    try log.start(.text, topology: sampleTopology())
+    for version in 2..<200 {
+      log.use(sampleTopology(version: version, endpoint: "e\(version)"))
+      log.rings[0].write(sampleRecord())
+      if version % 10 == 0 {
+        // What was named before must be read before the name goes.
+        let pass = log.passAfterNow()
+        #expect(eventually { log.hasCompleted(pass) })
+      }
+    }
+    log.stop()
+    // Names may be newer than their records, but never older, and none from before a pass that was
+    // waited for is newer than that.
+    let told = text("\(folder)/log").split(separator: "\n").compactMap { line in
+      line.split(separator: " ").first { $0.hasPrefix("endpoint=e") }.flatMap {
+        Int($0.dropFirst(10))
+      }
+    }
+    #expect(told.count == 198)
+    for (number, version) in told.enumerated() {
+      let written = number + 2
+      #expect(version >= written)
+      #expect(version <= (written + 9) / 10 * 10)
+    }
+  }
+
+  @Test("A pass is made for whoever wants one, also while the log sleeps")
+  func passes() throws {
+    let log = try #require(try open("/dev/null", workers: 2))
+    try log.start(.text, topology: sampleTopology())
+    for _ in 0..<20 {
+      let pass = log.passAfterNow()
+      #expect(eventually { log.hasCompleted(pass) })
+    }
+    #expect(!log.hasCompleted(log.passAfterNow() + 1_000_000))
+    log.stop()
+  }
+
   @Test("A file is made so that not everybody can read it")
   func mode() throws {
     let folder = try temporaryFolder()

@@ -109,6 +109,18 @@ struct RecordFormatTests {
     #expect(try object(record)["error"] as? String == "Connection reset by peer")
   }
 
+  @Test("Another topology brings other names")
+  func otherNames() {
+    var format = RecordFormat(.text, topology: sampleTopology())
+    format.use(sampleTopology(version: 7, listener: ":81", endpoint: "other"))
+    #expect(format.version == 7)
+    var lines = LineBuffer()
+    format.append(sampleRecord(), now: Instant(nanoseconds: 0), to: &lines)
+    let text = String(decoding: lines.bytes, as: UTF8.self)
+    #expect(text.contains(" listener=:81 "))
+    #expect(text.contains(" endpoint=other "))
+  }
+
   @Test("A name can neither end its value nor its line")
   func names() throws {
     let name = "unix:/tmp/a \"b\"\nc"

@@ -21,17 +21,27 @@ func samplePlan(_ endpoints: [EndpointAddress], listen: [ListenAddress] = [.port
 }
 
 /// A topology with one listener and one endpoint of these names.
-func sampleTopology(listener: String = ":80", endpoint: String = "10.0.0.1:5432") -> Topology {
+func sampleTopology(
+  version: Int = 1, listener: String = ":80", endpoint: String = "10.0.0.1:5432"
+) -> Topology {
   let plan = samplePlan([.socket(.v4(.loopback, port: 9))])
-  let endpoints = [
-    Endpoint(
-      plan.upstreams[0].endpoints[0], name: endpoint, address: .v4(.loopback, port: 9))
-  ]
   return Topology(
-    listeners: [Listener(descriptor: 0, name: listener, route: RouteIndex(0))],
-    routes: plan.routes.map(Route.init),
-    upstreams: [Upstream(plan.upstreams[0], endpoints: endpoints, range: 0..<1)],
-    endpoints: endpoints, sessions: SessionCount(max: 10))
+    version: version,
+    listeners: [
+      Listener(
+        descriptor: 0, generation: 1, name: listener, route: RouteIndex(0),
+        state: ListenerState(workers: 1))
+    ], routes: [Route(plan.routes[0], upstream: 0, state: RouteState(workers: 1))],
+    upstreams: [
+      Upstream(
+        plan.upstreams[0], members: [(Upstream.Member(EndpointIndex(0), weight: 1), 0)],
+        version: version)
+    ],
+    endpoints: [
+      Endpoint(
+        plan.upstreams[0].endpoints[0], name: endpoint, upstreamName: "u",
+        address: .v4(.loopback, port: 9), number: 0, state: EndpointState(workers: 1))
+    ], sessions: SessionCount(), sessionsMax: 10)
 }
 
 /// A record of the only route of `sampleTopology`.

@@ -9,6 +9,7 @@ import Reactor
 /// Something that a descriptor stands for.
 class FakeFile {
   fileprivate(set) var watchers: [FakeRegistration] = []
+  fileprivate(set) var registrationCount = 0
   /// Whether the descriptor is closed.
   var isClosed = false
 
@@ -71,6 +72,7 @@ final class FakePoll: FakeFile {
     let registration = FakeRegistration(descriptor, file, interest, token, self)
     registrations.append(registration)
     file.watchers.append(registration)
+    file.registrationCount += 1
     if file.readiness() != 0 { markReady(registration) }
   }
 

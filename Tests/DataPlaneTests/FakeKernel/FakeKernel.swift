@@ -101,6 +101,16 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func listener(_ descriptor: CInt) -> FakeListener { file(descriptor, as: FakeListener.self) }
 
+  /// How many epoll instances watch a descriptor.
+  func watcherCount(of descriptor: CInt) -> Int {
+    file(descriptor, as: FakeFile.self).watchers.count
+  }
+
+  /// How often a descriptor was registered with an epoll instance.
+  func registrationCount(of descriptor: CInt) -> Int {
+    file(descriptor, as: FakeFile.self).registrationCount
+  }
+
   // MARK: Kernel
 
   func now() -> Instant { time }

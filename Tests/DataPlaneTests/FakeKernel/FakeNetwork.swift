@@ -30,7 +30,17 @@ final class FakeListener: FakeFile {
   }
 
   func accept() -> (stream: FakeStream, peer: PeerAddress)? {
-    queue.isEmpty ? nil : queue.removeFirst()
+    guard !queue.isEmpty else { return nil }
+    queue[0].stream.wasAccepted = true
+    return queue.removeFirst()
+  }
+
+  /// Whoever still waits is reset.
+  override func close() {
+    precondition(watchers.isEmpty, "a listener is closed while a worker watches it")
+    super.close()
+    for (stream, _) in queue { stream.reset() }
+    queue = []
   }
 }
 

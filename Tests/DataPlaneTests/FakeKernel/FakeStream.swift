@@ -43,6 +43,8 @@ final class FakeStream: FakeFile {
   private var wantsRoom = false
   /// Whether the descriptor was closed by `reset`, for tests.
   private(set) var wasReset = false
+  /// Whether the program under test has taken it from a listener, for tests.
+  var wasAccepted = false
   /// Reads that found bytes, for tests.
   private(set) var readCount = 0
 

@@ -325,6 +325,53 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test func anEndpointThatIsDownGetsNobodyAndKeepsWhomItHas() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    let first = rig.kernel.serve(9000, .accepts)
+    let second = rig.kernel.serve(9001, .accepts)
+    let client = rig.connectClient()
+    rig.settle()
+    try #require(first.accepted.count == 1)
+    rig.topology.endpoints[0].state.availability = .down
+    for _ in 0..<3 { _ = rig.connectClient() }
+    rig.settle()
+    #expect(first.accepted.count == 1)
+    #expect(second.accepted.count == 3)
+    client.write("hello")
+    rig.settle()
+    #expect(first.accepted[0].readText() == "hello")
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func whenAllEndpointsAreDownASessionEndsAtOnce() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    let first = rig.kernel.serve(9000, .accepts)
+    rig.kernel.serve(9001, .accepts)
+    for endpoint in rig.topology.endpoints { endpoint.state.availability = .down }
+    let client = rig.connectClient()
+    rig.settle()
+    #expect(client.readEnd() == .failed(.connectionReset))
+    let ends = rig.takeEnds()
+    #expect(ends.map(\.end?.reason) == [.allDown])
+    #expect(ends.map(\.end?.origin) == [.proxy])
+    #expect(rig.worker.counters[.attempts] == 0)
+    rig.topology.endpoints[0].state.availability = .up
+    _ = rig.connectClient()
+    rig.settle()
+    #expect(first.accepted.count == 1)
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func anAttemptThatFailedSaysMoreThanThatTheOthersAreDown() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    rig.kernel.serve(9000, .refuses)
+    rig.kernel.serve(9001, .accepts)
+    rig.topology.endpoints[1].state.availability = .down
+    _ = rig.connectClient()
+    rig.settle()
+    #expect(end(rig)?.reason == .connectRefused)
+  }
+
   @Test func aRegistrationWithoutRoomIsOurOwnFailure() throws {
     let rig = try Rig(RigPlan(ports: [9000]))
     rig.kernel.serve(9000, .accepts)

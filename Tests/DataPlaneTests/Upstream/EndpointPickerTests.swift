@@ -21,7 +21,7 @@ import Testing
     _ topology: Topology, _ count: Int, tried: UInt64 = 0
   ) -> [Int?] {
     let upstream = topology.upstreams[0]
-    var picker = EndpointPicker(upstream, endpoints: topology.endpoints, offset: 0)
+    var picker = EndpointPicker(upstream, offset: 0)
     var random = SplitMix64(seed: 1)
     return (0..<count).map { _ in
       picker.pick(upstream, of: topology, tried: tried, random: &random)?.position
@@ -37,7 +37,7 @@ import Testing
           EndpointPlan(port: 1, sessionsMax: 1, priority: 5), EndpointPlan(port: 2, sessionsMax: 2),
         ]))
     #expect(picks(topology, 4) == [1, 1, 0, nil])
-    #expect(topology.endpoints.map(\.sessions.value) == [1, 2])
+    #expect(topology.endpoints.map(\.state.sessions.value) == [1, 2])
   }
 
   @Test(arguments: BalancePolicy.allCases)
@@ -51,12 +51,53 @@ import Testing
     #expect(picks(topology, 3, tried: 1) == [2, 2, 2])
   }
 
+  @Test(arguments: BalancePolicy.allCases)
+  func whatIsDownIsNotPickedUntilItIsUp(_ balance: BalancePolicy) throws {
+    let topology = try topology(
+      UpstreamPlan(
+        name: "u", balance: balance,
+        endpoints: [
+          EndpointPlan(port: 1), EndpointPlan(port: 2), EndpointPlan(port: 3, priority: 1),
+        ]))
+    topology.endpoints[0].state.availability = .down
+    #expect(picks(topology, 3) == [1, 1, 1])
+    topology.endpoints[1].state.availability = .down
+    #expect(picks(topology, 2) == [2, 2])
+    topology.endpoints[0].state.availability = .up
+    #expect(picks(topology, 2) == [0, 0])
+  }
+
+  @Test func anUpstreamIsDownWhenEveryEndpointThatWouldServeIs() throws {
+    let topology = try topology(
+      UpstreamPlan(
+        name: "u",
+        endpoints: [
+          EndpointPlan(port: 1), EndpointPlan(port: 2, weight: 0),
+          EndpointPlan(port: 3, sessionsMax: 1, priority: 1),
+        ]))
+    #expect(!topology.isAllDown(topology.upstreams[0]))
+    topology.endpoints[0].state.availability = .down
+    // The other one is full, which is not the same.
+    topology.endpoints[2].state.sessions.add()
+    #expect(picks(topology, 1) == [nil])
+    #expect(!topology.isAllDown(topology.upstreams[0]))
+    topology.endpoints[2].state.availability = .down
+    #expect(topology.isAllDown(topology.upstreams[0]))
+  }
+
+  @Test func withoutAnyWeightNobodyIsDown() throws {
+    let topology = try topology(
+      UpstreamPlan(name: "u", endpoints: [EndpointPlan(port: 1, weight: 0)]))
+    topology.endpoints[0].state.availability = .down
+    #expect(!topology.isAllDown(topology.upstreams[0]))
+  }
+
   @Test func sourcesAreTakenInTurnByFamily() throws {
     let sources = ["10.0.0.1", "2001:db8::1", "10.0.0.2"].compactMap { IPAddress($0) }
     let topology = try topology(
       UpstreamPlan(name: "u", source: sources, endpoints: [EndpointPlan(port: 1)]))
     let upstream = topology.upstreams[0]
-    var picker = EndpointPicker(upstream, endpoints: topology.endpoints, offset: 0)
+    var picker = EndpointPicker(upstream, offset: 0)
     let family = upstream.sources[0].family
     let taken = (0..<4).map { _ in picker.source(of: upstream, family: family) }
     #expect(taken == [0, 2, 0, 2])

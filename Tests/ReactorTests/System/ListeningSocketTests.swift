@@ -2,6 +2,7 @@
 // Real listening sockets of every kind, and what stands in their way.
 
 import Addressing
+import CLinux
 import Glibc
 import Reactor
 import Testing
@@ -61,6 +62,25 @@ private let hasIPv6: Bool = {
     #expect(failure?.advice?.contains("another process") == true)
   }
 
+  @Test func whatItIsAskedForCanBeChangedBothWays() throws {
+    let tcp = CInt(IPPROTO_TCP)
+    let some = StreamOptions(
+      noDelay: true, keepaliveSeconds: 33, userTimeoutMilliseconds: 4000, unsentBytesMax: 5000)
+    let socket = try ListeningSocket(
+      at: .v4(IPv4Address(rawValue: 0x7F00_0001), port: 0), backlog: 4, options: StreamOptions())
+    let number = socket.rawValue
+    func option(_ level: CInt, _ name: CInt) -> CInt { clinux_get_option(number, level, name) }
+    for options in [some, StreamOptions(), some] {
+      try socket.change(backlog: 8, options: options)
+      let isOn = options == some
+      #expect((option(tcp, TCP_NODELAY) != 0) == isOn)
+      #expect((option(SOL_SOCKET, SO_KEEPALIVE) != 0) == isOn)
+      #expect(option(tcp, clinux_tcp_user_timeout) == (isOn ? 4000 : 0))
+      #expect(option(tcp, clinux_tcp_notsent_lowat) == (isOn ? 5000 : 0))
+      if isOn { #expect(option(tcp, clinux_tcp_keepidle) == 33) }
+    }
+  }
+
   @Test func aStaleSocketFileIsReplacedAndALiveOneIsNot() throws {
     let path = temporaryPath()
     defer { unlink(path) }
@@ -69,6 +89,17 @@ private let hasIPv6: Bool = {
     #expect(failure(.unix(path: path))?.errno == .addressInUse)
     live.removeOwnedPath()
     #expect(access(path, F_OK) == -1)
+  }
+
+  @Test(arguments: [0o600, 0o660, 0o777] as [mode_t])
+  func theFileOfASocketHasTheModeThatIsAskedFor(_ mode: mode_t) throws {
+    let path = temporaryPath()
+    let socket = try ListeningSocket(
+      at: .unix(path: path), backlog: 4, options: StreamOptions(), fileMode: mode)
+    defer { socket.removeOwnedPath() }
+    var status = stat()
+    #expect(stat(path, &status) == 0)
+    #expect(status.st_mode & 0o7777 == mode)
   }
 
   @Test func aSocketFileThatSomebodyElseHasPutThereIsLeft() throws {

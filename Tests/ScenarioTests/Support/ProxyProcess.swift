@@ -9,6 +9,7 @@ import Glibc
 final class ProxyProcess {
   let program: Program
   private let folder: Folder
+  private let file: String
 
   /// Starts the proxy and waits until it is ready. `shell` is put before the command, for what only
   /// a shell can do.
@@ -17,7 +18,7 @@ final class ProxyProcess {
     descriptors: [Int32: Int32] = [:], output: Program.Output = .captured, shell: String? = nil
   ) throws {
     folder = try Folder()
-    let file = folder.path("config.yaml")
+    file = folder.path("config.yaml")
     try configuration.write(toFile: file, atomically: false, encoding: .utf8)
     var command = [sluicePath, "run", "--config", file]
     if let shell { command = ["/bin/sh", "-c", "\(shell) exec \"$0\" \"$@\""] + command }
@@ -63,6 +64,25 @@ final class ProxyProcess {
   /// Waits for the first access record.
   func record(_ moment: String = "end") throws -> LogLine {
     try records(1, moment)[0]
+  }
+
+  /// Puts another configuration in the place of the one it runs with, has it read, and waits for what
+  /// came of that: `reloaded`, or the first reason why not.
+  func reload(_ configuration: String) throws -> LogLine {
+    func outcomes() -> [LogLine] {
+      logLines(program.errorText).filter {
+        $0.message == "reloaded" || $0.message == "the configuration was not reloaded"
+      }
+    }
+    let before = outcomes().count
+    try configuration.write(toFile: file, atomically: true, encoding: .utf8)
+    program.send(SIGHUP)
+    let outcome = program.wait { () -> LogLine? in
+      let all = outcomes()
+      return all.count > before ? all[before] : nil
+    }
+    guard let outcome else { throw ScenarioFailure("no reload:\n\(program.errorText)") }
+    return outcome
   }
 
   /// Tells it to end.

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a topology to what is checked, and from verdicts back to the endpoints that workers look at.
+
+import Addressing
+import DataPlane
+import Plan
+import Reactor
+
+extension ControlPlane {
+  /// Checks the endpoints of the plan as they are now, and no others.
+  func checkEndpoints() {
+    guard let running else { return }
+    let topology = running.topology
+    var subjects: [HealthSubject] = []
+    var current: [HealthSubject.ID: EndpointState] = [:]
+    for upstream in topology.upstreams where !upstream.isRetired {
+      guard let upstreamPlan = plan.upstreams.first(where: { $0.name == upstream.name }),
+        upstreamPlan.check != nil
+      else { continue }
+      let hosts = upstreamPlan.hosts(names.resolutions)
+      let members = Array(upstream.tiers.joined())
+      let endpoints = members.map { topology.endpoints[$0.endpoint.position] }
+      let checked = HealthSubject.subjects(
+        of: upstreamPlan,
+        zip(members, endpoints).map { member, endpoint in
+          ResolvedEndpoint(
+            name: endpoint.name, host: hosts[endpoint.socketAddress],
+            address: endpoint.socketAddress, takesSessions: member.weight > 0)
+        })
+      for (subject, endpoint) in zip(checked, endpoints) { current[subject.id] = endpoint.state }
+      subjects += checked
+    }
+    // Those that are not checked any more are reported as up, so they must still be known.
+    checkedStates.merge(current) { $1 }
+    health.replace(with: subjects)
+    checkedStates = current
+    // An endpoint that was gone for a while may have come back as another object.
+    for (id, state) in current { state.availability = health.isUp(id) ? .up : .down }
+  }
+
+  /// There is a verdict on an endpoint.
+  func note(_ id: HealthSubject.ID, isUp: Bool) {
+    checkedStates[id]?.availability = isUp ? .up : .down
+  }
+
+  /// What the checks have come to, by the endpoint's state.
+  var checkStatuses: [ObjectIdentifier: HealthStatus] {
+    let pairs = health.statuses().compactMap { status in
+      checkedStates[status.id].map { (ObjectIdentifier($0), status) }
+    }
+    return Dictionary(uniqueKeysWithValues: pairs)
+  }
+}
+
+extension UpstreamPlan {
+  /// The host names that addresses of its endpoints stand for.
+  fileprivate func hosts(_ names: [String: Resolution]) -> [SocketAddress: String] {
+    var hosts: [SocketAddress: String] = [:]
+    for endpoint in endpoints {
+      guard case .name(let host, let port) = endpoint.address,
+        case .addresses(let addresses) = names[host]
+      else { continue }
+      for address in addresses { hosts[SocketAddress(address, port: port)] = host }
+    }
+    return hosts
+  }
+}

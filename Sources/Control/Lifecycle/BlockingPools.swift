@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads for what blocks, a pool for each kind, so that a name server that does not answer keeps nobody
+// from reading a file. Threads start when there is work.
+
+import EventLoop
+
+/// The pools of the control plane.
+struct BlockingPools: Sendable {
+  /// For reading configurations.
+  let files = BlockingPool(name: "files", threadsMax: 1, waitingMax: 4)
+  /// For looking up names.
+  let names = BlockingPool(name: "resolver", threadsMax: 8, waitingMax: 4096)
+
+  /// Takes no more work.
+  func close() {
+    files.close()
+    names.close()
+  }
+}

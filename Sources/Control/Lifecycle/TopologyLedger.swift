@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+// From plans to topologies, one after another: every endpoint gets its address, a host name with
+// several addresses becomes several endpoints, and whatever was in the topology before keeps its slot
+// and its state. It is recognised by what it is: a listener by its configured address, routes and
+// upstreams by their names, an endpoint by its upstream and its address.
+//
+// What is gone keeps its slot until nobody can refer to it: every worker has confirmed a topology in
+// which nothing leads there, its last session is over, and whoever reads the records has gone
+// through all of them since. What leads to an upstream is also a route that is gone itself and has
+// sessions left, which may still look for an endpoint.
+
+import Addressing
+import DataPlane
+import Plan
+import Reactor
+
+/// Whoever reads the records that workers write, ring after ring, again and again.
+protocol RecordReader: AnyObject {
+  /// The number of the first pass over all rings that begins after this call. Has it begin soon.
+  func passAfterNow() -> Int
+  /// Whether a pass is over.
+  func hasCompleted(_ pass: Int) -> Bool
+}
+
+/// Makes topologies, and remembers what they share. Used by one thread.
+final class TopologyLedger {
+  /// All that a topology is made of.
+  private struct Source: Equatable {
+    let plan: ProxyPlan
+    let addresses: [String: [IPAddress]]
+    let builtins: [BuiltinService: SocketAddress]
+    let listeners: [OpenListener]
+    let sessionsMax: Int
+  }
+
+  private struct EndpointKey: Hashable {
+    enum Place: Hashable {
+      case address(SocketAddress)
+      case builtin(BuiltinService)
+    }
+    let upstream: String
+    let place: Place
+    /// Tells those apart that are the same otherwise, in the order of the file.
+    let ordinal: Int
+  }
+
+  private struct EndpointMemory {
+    let state: EndpointState
+    let number: Int
+  }
+
+  private let workers: Int
+  private let records: (any RecordReader)?
+  private let sessions = SessionCount()
+  private var listeners = SlotTable<ListenerKey, ListenerState>()
+  private var routes = SlotTable<String, RouteState>()
+  private var upstreams = SlotTable<String, Void>()
+  private var endpoints = SlotTable<EndpointKey, EndpointMemory>()
+  /// The number that was given last to an endpoint, by upstream.
+  private var lastNumbers: [Int: Int] = [:]
+  private var source: Source?
+  /// The topologies that some worker may use, oldest first. They are kept here so that none is
+  /// released on a worker's thread, in the midst of its work.
+  private var inUse: [Topology] = []
+  private var versions: [Int]
+
+  /// A ledger for `workers` workers whose records `records` reads, if anybody does.
+  init(workers: Int, records: (any RecordReader)?) {
+    precondition(workers > 0)
+    self.workers = workers
+    self.records = records
+    versions = Array(repeating: 0, count: workers)
+  }
+
+  /// The latest topology, `nil` before the first.
+  var current: Topology? { inUse.last }
+
+  /// The oldest version that some worker may still use. What was gone in it is out of use.
+  var confirmedVersion: Int { versions.min() ?? 0 }
+
+  /// Notes that a worker has gone over to a topology, and so to none before it any more.
+  func note(worker: Int, isUsing version: Int) {
+    versions[worker] = max(versions[worker], version)
+    let confirmed = confirmedVersion
+    inUse.removeAll { $0.version < confirmed }
+  }
+
+  /// The topology for a plan: the current one if nothing is different. Every name of the plan must
+  /// have been looked up with success; in which order its addresses come makes no difference once
+  /// they are known. Workers are made with the first topology; every later one must be told to the
+  /// reader of records and then to all workers.
+  func build(
+    _ plan: ProxyPlan, names: [String: Resolution], builtins: [BuiltinService: SocketAddress],
+    listeners: [OpenListener], sessionsMax: Int
+  ) -> Topology {
+    let next = Source(
+      plan: plan, addresses: addresses(of: plan, names), builtins: builtins, listeners: listeners,
+      sessionsMax: sessionsMax)
+    if let current, next == source { return current }
+    source = next
+    vacateSlots()
+    let topology = build(next)
+    if inUse.isEmpty { versions = Array(repeating: topology.version, count: workers) }
+    inUse.append(topology)
+    return topology
+  }
+
+  /// Addresses that are known stay in their order: resolvers rotate them.
+  private func addresses(
+    of plan: ProxyPlan, _ names: [String: Resolution]
+  ) -> [String: [IPAddress]] {
+    var result: [String: [IPAddress]] = [:]
+    for name in plan.hostNames {
+      guard case .addresses(let found) = names[name] else {
+        preconditionFailure("a name that nobody looked up")
+      }
+      let known = source?.addresses[name] ?? []
+      result[name] = known.filter(found.contains) + found.filter { !known.contains($0) }
+    }
+    return result
+  }
+
+  // MARK: Building
+
+  private func build(_ source: Source) -> Topology {
+    let version = (current?.version ?? 0) + 1
+    let plan = source.plan
+    // What is not written anew below is gone from the plan.
+    var draft = Draft(retiring: current)
+    let upstreamPositions = plan.upstreams.map { upstreams.claim($0.name, in: version) {} }
+    for (upstream, position) in zip(plan.upstreams, upstreamPositions) {
+      let previous = draft.upstreams.indices.contains(position) ? draft.upstreams[position] : nil
+      let members = addMembers(of: upstream, at: position, source, version, &draft.endpoints)
+      Draft.put(
+        Upstream(
+          upstream, members: members, version: version,
+          // Otherwise the slot is another's, who is no more.
+          previous: previous?.name == upstream.name ? previous : nil),
+        at: position, in: &draft.upstreams)
+    }
+    let routePositions = plan.routes.map { route in
+      routes.claim(route.name, in: version) { RouteState(workers: workers) }
+    }
+    for (route, position) in zip(plan.routes, routePositions) {
+      Draft.put(
+        Route(
+          route, upstream: upstreamPositions[route.upstream.rawValue],
+          state: routes.state(position)), at: position, in: &draft.routes)
+    }
+    for listener in source.listeners {
+      let position = listeners.claim(listener.key, in: version) { ListenerState(workers: workers) }
+      Draft.put(
+        Listener(
+          descriptor: listener.descriptor, generation: listener.generation, name: listener.name,
+          route: RouteIndex(routePositions[listener.route]), state: listeners.state(position)),
+        at: position, in: &draft.listeners)
+    }
+    keepReachable(draft, version)
+    return Topology(
+      version: version, listeners: draft.listeners, routes: draft.routes,
+      upstreams: draft.upstreams, endpoints: draft.endpoints, sessions: sessions,
+      sessionsMax: source.sessionsMax)
+  }
+
+  /// Adds the endpoints of an upstream.
+  private func addMembers(
+    of plan: UpstreamPlan, at upstream: Int, _ source: Source, _ version: Int,
+    _ all: inout [Endpoint]
+  ) -> [(member: Upstream.Member, priority: Int)] {
+    var members: [(Upstream.Member, Int)] = []
+    var ordinals: [EndpointKey.Place: Int] = [:]
+    var taken: UInt64 = 0
+    if let current, upstream < current.upstreams.count {
+      for member in current.upstreams[upstream].tiers.joined() {
+        taken |= 1 << UInt64(current.endpoints[member.endpoint.position].number)
+      }
+    }
+    for endpoint in plan.endpoints {
+      for (name, address) in places(of: endpoint.address, source) {
+        var place = EndpointKey.Place.address(address)
+        if case .builtin(let service) = endpoint.address { place = .builtin(service) }
+        let key = EndpointKey(
+          upstream: plan.name, place: place, ordinal: ordinals[place, default: 0])
+        ordinals[place, default: 0] += 1
+        let position = endpoints.claim(key, in: version) {
+          EndpointMemory(
+            state: EndpointState(workers: workers), number: nextNumber(in: upstream, &taken))
+        }
+        let memory = endpoints.state(position)
+        Draft.put(
+          Endpoint(
+            endpoint, name: name, upstreamName: plan.name, address: address, number: memory.number,
+            state: memory.state), at: position, in: &all)
+        members.append(
+          (Upstream.Member(EndpointIndex(position), weight: endpoint.weight), endpoint.priority))
+      }
+    }
+    return members
+  }
+
+  /// A number that no other endpoint of the upstream has, as far as 64 go, and that was not given
+  /// lately: sessions that are being connected remember numbers.
+  private func nextNumber(in upstream: Int, _ taken: inout UInt64) -> Int {
+    var number = ((lastNumbers[upstream] ?? -1) + 1) % 64
+    while taken != .max, taken & 1 << UInt64(number) != 0 { number = (number + 1) % 64 }
+    taken |= 1 << UInt64(number)
+    lastNumbers[upstream] = number
+    return number
+  }
+
+  private func places(
+    of address: EndpointAddress, _ source: Source
+  ) -> [(name: String, address: SocketAddress)] {
+    switch address {
+    case .socket(let socketAddress):
+      return [(address.description, socketAddress)]
+    case .builtin(let service):
+      guard let socketAddress = source.builtins[service] else {
+        preconditionFailure("a builtin service that nobody started")
+      }
+      return [(address.description, socketAddress)]
+    case .name(let host, let port):
+      return (source.addresses[host] ?? []).map {
+        let socketAddress = SocketAddress($0, port: port)
+        return ("\(host)(\(socketAddress))", socketAddress)
+      }
+    }
+  }
+
+  // MARK: Slots
+
+  /// Sessions of a route that is gone may still look for an endpoint of its upstream, also when that
+  /// is gone, too.
+  private func keepReachable(_ draft: Draft, _ version: Int) {
+    for (position, route) in draft.routes.enumerated() where routes.entries[position] != nil {
+      upstreams.keepReachable(route.upstream, in: version)
+    }
+    for position in upstreams.entries.indices
+    where upstreams.entries[position]?.reachableUntil == version {
+      for member in draft.upstreams[position].tiers.joined() {
+        endpoints.keepReachable(member.endpoint.position, in: version)
+      }
+    }
+  }
+
+  /// Lets others have the slots that nobody refers to any more.
+  private func vacateSlots() {
+    let confirmed = confirmedVersion
+    let quietListeners = listeners.quiet(beyond: confirmed) { !$0.isNamed }
+    let quietRoutes = routes.quiet(beyond: confirmed) { $0.sessions.value == 0 }
+    let quietUpstreams = upstreams.quiet(beyond: confirmed) { _ in true }
+    let quietEndpoints = endpoints.quiet(beyond: confirmed) { !$0.state.isNamed }
+    // Records of their last sessions are in the rings by now, and are read by the next pass at last.
+    let found = [quietListeners, quietRoutes, quietUpstreams, quietEndpoints]
+    if !found.allSatisfy(\.isEmpty) {
+      let pass = records?.passAfterNow() ?? 0
+      listeners.await(pass, for: quietListeners)
+      routes.await(pass, for: quietRoutes)
+      upstreams.await(pass, for: quietUpstreams)
+      endpoints.await(pass, for: quietEndpoints)
+    }
+    let isOver = { [records] (pass: Int) in records?.hasCompleted(pass) ?? true }
+    listeners.vacate(where: isOver)
+    routes.vacate(where: isOver)
+    upstreams.vacate(where: isOver)
+    endpoints.vacate(where: isOver)
+  }
+}
+
+/// The parts of a topology in the making.
+private struct Draft {
+  var listeners: [Listener]
+  var routes: [Route]
+  var upstreams: [Upstream]
+  var endpoints: [Endpoint]
+
+  /// Begins with everything that there was, as gone from the plan.
+  init(retiring topology: Topology?) {
+    listeners = topology?.listeners ?? []
+    routes = topology?.routes ?? []
+    upstreams = topology?.upstreams ?? []
+    endpoints = topology?.endpoints ?? []
+    for position in listeners.indices { listeners[position].isRetired = true }
+    for position in routes.indices { routes[position].isRetired = true }
+    for position in upstreams.indices { upstreams[position].isRetired = true }
+    for position in endpoints.indices { endpoints[position].isRetired = true }
+  }
+
+  /// Puts an element at the position that it has claimed: an old one, or the next new one.
+  static func put<Element>(_ element: Element, at position: Int, in all: inout [Element]) {
+    if position < all.count { all[position] = element } else { all.append(element) }
+  }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is remembered of an endpoint from one topology to the next: whether it is up, how many
+// sessions it has, and what has happened with it. The object is the endpoint's identity at run time.
+
+import Synchronization
+
+/// Whether an endpoint may get sessions.
+public enum Availability: UInt8, Sendable, AtomicRepresentable {
+  /// It may. Endpoints begin so.
+  case up
+  /// It gets no new session. Those it has go on.
+  case down
+}
+
+/// What has happened with an endpoint since it was first in use, over all workers.
+public struct EndpointStatistics: Sendable {
+  /// Why some attempts to connect have failed.
+  public struct Failures: Sendable, Equatable {
+    /// Why. Shortages of this process or machine are among them.
+    public let reason: SessionEnd.Reason
+    /// How many.
+    public let count: UInt64
+  }
+
+  /// Connections attempted.
+  public let attempts: UInt64
+  /// Of those, failed: refused, too late, or reset before a byte had moved. What never happened is
+  /// left out.
+  public let failures: [Failures]
+  /// Bytes that its connections have taken.
+  public let uploadBytes: UInt64
+  /// Bytes from it that clients' connections have taken.
+  public let downloadBytes: UInt64
+}
+
+/// The part of an endpoint that outlives a topology.
+public final class EndpointState: Sendable {
+  /// The sessions at the endpoint, over all workers.
+  public let sessions = SessionCount()
+  private let currentAvailability = Atomic<Availability>(.up)
+  private let table: CounterTable
+
+  /// An endpoint that is up and has no session, for `workers` workers.
+  public init(workers: Int) {
+    table = CounterTable(counters: EndpointCounters.count, workers: workers)
+  }
+
+  /// Whether it may get sessions. Any thread may set it; workers read it at their next pick.
+  public var availability: Availability {
+    get { currentAvailability.load(ordering: .relaxed) }
+    set { currentAvailability.store(newValue, ordering: .relaxed) }
+  }
+
+  func counters(of worker: Int) -> EndpointCounters {
+    EndpointCounters(block: table.block(of: worker))
+  }
+
+  /// What has happened so far. Any thread; takes no lock.
+  public func statistics() -> EndpointStatistics {
+    let failures = SessionEnd.Reason.allCases.compactMap {
+      reason -> EndpointStatistics.Failures? in
+      let count = table.sum(EndpointCounters.position(reason))
+      return count == 0 ? nil : EndpointStatistics.Failures(reason: reason, count: count)
+    }
+    return EndpointStatistics(
+      attempts: table.sum(EndpointCounters.attempts), failures: failures,
+      uploadBytes: table.sum(EndpointCounters.uploadBytes),
+      downloadBytes: table.sum(EndpointCounters.downloadBytes))
+  }
+
+  /// Whether some session still names this endpoint, connected to it or not. Once no worker can pick
+  /// it any more, false is for good, and all that those sessions have recorded is visible.
+  public var isNamed: Bool {
+    // In this order: what is let go of was held before.
+    let released = table.settledSum(EndpointCounters.released)
+    return table.settledSum(EndpointCounters.held) != released
+  }
+}
+
+/// One worker's numbers of an endpoint.
+struct EndpointCounters {
+  fileprivate static var attempts: Int { 0 }
+  fileprivate static var uploadBytes: Int { 1 }
+  fileprivate static var downloadBytes: Int { 2 }
+  fileprivate static var held: Int { 3 }
+  fileprivate static var released: Int { 4 }
+  private static var firstFailure: Int { 5 }
+  fileprivate static var count: Int { firstFailure + SessionEnd.Reason.allCases.count }
+
+  fileprivate static func position(_ reason: SessionEnd.Reason) -> Int {
+    firstFailure + Int(reason.rawValue)
+  }
+
+  fileprivate let block: CounterBlock
+
+  /// A session names this endpoint from now on.
+  func hold() {
+    block.add(1, to: EndpointCounters.held)
+  }
+
+  /// A session names it no more, and has written its last record of it.
+  func release() {
+    block.publishOne(to: EndpointCounters.released)
+  }
+
+  func noteAttempt() {
+    block.add(1, to: EndpointCounters.attempts)
+  }
+
+  func noteFailure(_ reason: SessionEnd.Reason) {
+    block.add(1, to: EndpointCounters.position(reason))
+  }
+
+  func noteMoved(_ bytes: UInt64, _ way: Way) {
+    block.add(
+      bytes, to: way == .upload ? EndpointCounters.uploadBytes : EndpointCounters.downloadBytes)
+  }
+}

@@ -1,0 +1,153 @@
+"""1,000 endpoints checked every 2 s: no thread more, and little CPU beyond that of the connections.
+
+A check that only connects cannot cost less than a bare loop that connects and closes as often, and
+that is a program of a few lines in C (lab/connect_close.c), which runs before and after the proxy,
+on the same core, against the same server. Its share of a core is taken from the proxy's, and so is
+that of the proxy without checks; what is left is what checking costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from harness import Report, check_descriptors, settle
+from lab import procfs
+from lab.proxies import ROOT, free_port, wait_until
+from lab.sluice import Sluice
+from traffic import BACKLOG, process
+
+ENDPOINTS = 1_000
+EVERY_SECONDS = 2
+PER_SECOND = ENDPOINTS // EVERY_SECONDS
+HOSTS = [f"127.1.{index // 250}.{index % 250 + 1}" for index in range(ENDPOINTS)]
+SHARE_MAX = 0.03
+BARE_SECONDS = 5
+IDLE_SECONDS = 3.0
+CHECKED_SECONDS = 10.0
+SOURCE = ROOT / "scripts/lab/connect_close.c"
+
+
+def accept_and_close(server: socket.socket, count: object) -> None:
+    """Serves for ever: every connection is over at once, and counted."""
+    server.settimeout(None)
+    while True:
+        with contextlib.suppress(OSError):
+            end, _ = server.accept()
+            end.close()
+            count.value += 1  # type: ignore[attr-defined]
+
+
+def configuration(port: int, check: str) -> str:
+    """All endpoints in one upstream."""
+    lines = ["workers: 1", "log: {access: off}", "routes:"]
+    lines.append(f'  main: {{listen: "127.0.0.1:{free_port()}", to: many}}')
+    lines += ["upstreams:", "  many:"]
+    if check:
+        lines.append(f"    check: {check}")
+    lines.append("    endpoints:")
+    lines += [f'      - "{host}:{port}"' for host in HOSTS]
+    return "\n".join(lines) + "\n"
+
+
+def compiled(folder: Path) -> Path:
+    """The bare loop, compiled; the Swift toolchain brings a C compiler where there is no other."""
+    compiler = shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        raise FileNotFoundError("no C compiler (cc, clang) here")
+    binary = folder / "connect_close"
+    subprocess.run([compiler, "-O2", "-Wall", "-o", str(binary), str(SOURCE)], check=True)
+    return binary
+
+
+def bare_share(report: Report, binary: Path, port: int, core: int | None) -> float:
+    """The share of a core that connecting and closing takes."""
+    command = [str(binary), str(port), str(ENDPOINTS), str(PER_SECOND), str(BARE_SECONDS)]
+    if core is not None:
+        command = ["taskset", "--cpu-list", str(core), *command]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    seconds, failures = done.stdout.split()
+    if failures != "0":
+        report.note(f"{failures} connects of the bare loop failed")
+    return float(seconds) / BARE_SECONDS
+
+
+def share(proxy: Sluice, seconds: float) -> float:
+    """The share of a core that the proxy takes from now on."""
+    before, start = procfs.cpu_seconds(proxy.pid), time.monotonic()
+    time.sleep(seconds)
+    return (procfs.cpu_seconds(proxy.pid) - before) / (time.monotonic() - start)
+
+
+def threads(proxy: Sluice) -> list[str]:
+    """The names of the proxy's threads."""
+    names = (name.rpartition("/")[0] for name in procfs.thread_cpu_seconds(proxy.pid))
+    return sorted(names)
+
+
+def run(report: Report, kind: str) -> None:
+    """Without checks, then with them, between two runs of the bare loop."""
+    if kind != "sluice":
+        report.note("only Sluice is asked for this")
+        return
+    cores = os.sched_getaffinity(0)
+    core = min(cores) if len(cores) > 1 else None
+    count = multiprocessing.get_context("fork").Value("q", 0, lock=False)
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("", 0))
+    server.listen(BACKLOG)
+    port = server.getsockname()[1]
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, cores - {core})
+        with tempfile.TemporaryDirectory() as folder, process(accept_and_close, server, count):
+            server.close()
+            binary = compiled(Path(folder))
+            bare = [bare_share(report, binary, port, core)]
+            with Sluice(configuration(port, ""), core=core) as proxy:
+                settle(proxy)
+                idle, before = share(proxy, IDLE_SECONDS), threads(proxy)
+            check = f"{{tcp: {{}}, every: {EVERY_SECONDS}s}}"
+            with Sluice(configuration(port, check), core=core) as proxy:
+                start = count.value
+                wait_until(lambda: count.value - start > 2 * ENDPOINTS, 20, "two rounds of checks")
+                descriptors = procfs.descriptors(proxy.pid)
+                start, begun = count.value, time.monotonic()
+                checked = share(proxy, CHECKED_SECONDS)
+                rate = (count.value - start) / (time.monotonic() - begun)
+                judge(report, proxy, rate, before)
+                check_descriptors(report, proxy, descriptors, kept=16)
+            bare.append(bare_share(report, binary, port, core))
+    finally:
+        os.sched_setaffinity(0, cores)
+    floor = sum(bare) / len(bare)
+    report.check(
+        "CPU of checking, beyond that of the connections",
+        checked - idle - floor < SHARE_MAX,
+        f"{checked - idle - floor:.2%} of a core: {checked:.2%} with checks, {idle:.2%} without, "
+        f"{' and '.join(f'{one:.2%}' for one in bare)} for a bare loop",
+    )
+
+
+def judge(report: Report, proxy: Sluice, rate: float, before: list[str]) -> None:
+    """That checks happen at all, and that nothing was needed for them."""
+    report.check(
+        f"{ENDPOINTS} endpoints are checked every {EVERY_SECONDS} s",
+        0.85 * PER_SECOND < rate < 1.15 * PER_SECOND,
+        f"{rate:.0f} connections a second",
+    )
+    down = proxy.log.since(0, "warning", "endpoint is down")
+    report.check("all of them are well", not down, f"{len(down)} lines say 'endpoint is down'")
+    now = threads(proxy)
+    report.check(
+        "no thread more", now == before, f"{len(before)} without checks, {len(now)} with: "
+        + ", ".join(now)
+    )
