@@ -174,7 +174,7 @@ class Sluice(Proxy):
                 labels = dict(_LABEL.findall(match[2] or ""))
                 samples.append((match[1], labels, float(match[3])))
 
-        def read(name: str, **wanted: str) -> float:
+        def read(name: str, /, **wanted: str) -> float:
             found = [
                 value
                 for sample, labels, value in samples
