@@ -115,6 +115,8 @@ extension Worker {
 
   private func change(of position: Int, since previous: Topology) -> RouteChange {
     let (old, new) = (previous.routes[position], topology.routes[position])
+    // Nobody to feel it; and an empty slot may stand beside an upstream that is another's by now.
+    guard new.state.sessions.value > 0 else { return [] }
     let oldUpstream = previous.upstreams[old.upstream]
     let newUpstream = topology.upstreams[new.upstream]
     var change: RouteChange = []

@@ -5,8 +5,8 @@
 //
 // The class is split by subject: accepting (Listener/), connecting (Upstream/), relaying (Relay/),
 // beginnings, ends and deadlines (Session/), going over to another topology (TopologyChange.swift).
-// It is generic over the kernel, so that tests can run
-// all of it on a fake one; `WorkerThread` names the specialisation that ships.
+// It is generic over the kernel, so that tests can run all of it on a fake one; `WorkerThread` names
+// the specialisation that ships.
 
 import Balancing
 import Reactor
