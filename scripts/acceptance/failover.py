@@ -92,8 +92,10 @@ class Newcomers:
 
 
 def ends_of(proxy: Sluice, clients: list[Client]) -> dict[str, Line]:
-    """The end record of each of these clients, by its address."""
-    records = {line.pairs["client"]: line for line in proxy.log.since(0, "access", "end")}
+    """The end record of each of these clients, by its address: the first, for somebody else may have
+    the same port later."""
+    lines = proxy.log.since(0, "access", "end")
+    records = {line.pairs["client"]: line for line in reversed(lines)}
     return {client.local: records[client.local] for client in clients if client.local in records}
 
 

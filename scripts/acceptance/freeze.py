@@ -75,11 +75,15 @@ def turn(report: Report, proxy: Sluice, endpoint: Endpoint, is_stopping: bool) -
     """Stops the endpoint or lets it go on, and waits for the line that tells of it."""
     state, count = ("down", FALL) if is_stopping else ("up", RISE)
     # A check that is under way is not lost on an endpoint that goes on.
-    soonest = (count - 1) * EVERY * (1 - JITTER) - TIMEOUT
+    soonest = (count - 1) * EVERY * (1 - JITTER) if is_stopping else 0
     latest = count * (EVERY * (1 + JITTER) + TIMEOUT) + SLACK_SECONDS
     what = f"{'stopped' if is_stopping else 'goes on'}: the log says 'endpoint is {state}'"
     kind = "warning" if is_stopping else "info"
     wanted = {"endpoint": text(endpoint.address), "upstream": "asked"}
+    def passed() -> float:
+        return proxy.metrics()("sluice_endpoint_checks_total", **wanted, result="ok")
+
+    before = passed()
     mark, at = proxy.log.mark(), time.time()
     os.kill(endpoint.pid, signal.SIGSTOP if is_stopping else signal.SIGCONT)
     try:
@@ -94,12 +98,13 @@ def turn(report: Report, proxy: Sluice, endpoint: Endpoint, is_stopping: bool) -
         report.check(what, False, str(error))
         return
     seconds = line.time - at
-    up = proxy.metrics()("sluice_endpoint_up", **wanted)
+    up, well = proxy.metrics()("sluice_endpoint_up", **wanted), passed() - before
     cause = f", cause: {line.pairs['cause']}" if "cause" in line.pairs else ""
     report.check(
         what,
-        soonest <= seconds <= latest and up == (0 if is_stopping else 1),
-        f"after {seconds:.2f} s ({soonest:.1f} to {latest:.1f}), sluice_endpoint_up {up:.0f}{cause}",
+        soonest <= seconds <= latest and (up, well >= RISE) == (not is_stopping, not is_stopping),
+        f"after {seconds:.2f} s ({soonest:.1f} to {latest:.1f}) and {well:.0f} checks that passed, "
+        f"sluice_endpoint_up {up:.0f}{cause}",
     )
 
 

@@ -12,6 +12,8 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,12 +25,13 @@ from lab.proxies import free_port, wait_until
 from lab.sluice import Line, Log, Sluice, private_mounts
 from traffic import connect, echo, endpoint, ping, ping_once
 
-ROUNDS = 7
+ROUNDS = 5
 ROUND_SECONDS = 0.35
 SPEED_SHARE_MIN = 0.9
 # What one kernel buffer, one batch and the queue hold, and several times that.
 FILLING_SESSIONS = 3_000
 RELOADS = 5
+UNREAD_RELOADS = 200
 RELOAD_SECONDS_MAX = 0.5
 PIPE_BYTES = 4_096
 DISK_BYTES = 64 * 1024
@@ -165,7 +168,7 @@ def stopped_reader(report: Report, healthy: Clients, to: Address, core: int | No
 
     try:
         file_text = configuration(address, to, "stdout")
-        with Sluice(file_text, core=core, access_fd=writing) as proxy:
+        with Sluice(file_text, core=core, stdout=writing) as proxy:
             clients = Clients(address)
             for _ in range(FILLING_SESSIONS):
                 clients.open_and_close()
@@ -178,6 +181,66 @@ def stopped_reader(report: Report, healthy: Clients, to: Address, core: int | No
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def stopped_shipper(report: Report, healthy: Clients, to: Address, core: int | None) -> None:
+    """Both logs go to one process, as those of a container do, and that is stopped for a while."""
+    what = "a reader of both logs that has stopped"
+    address = ("127.0.0.1", free_port())
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-log-")))
+        path = folder / "log"
+        file = stack.enter_context(open(path, "wb"))
+        shipper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+        stack.callback(shipper.wait)
+        stack.callback(shipper.send_signal, signal.SIGCONT)
+        assert shipper.stdin is not None
+        pipe = stack.enter_context(shipper.stdin).fileno()
+        file_text = configuration(address, to, "stdout")
+        proxy = stack.enter_context(
+            Sluice(file_text, core=core, stdout=pipe, stderr=pipe, log_path=path)
+        )
+        clients = Clients(address)
+        shipper.send_signal(signal.SIGSTOP)
+        for _ in range(FILLING_SESSIONS):
+            clients.open_and_close()
+        compare(report, what, healthy, clients)
+        count = int(proxy.metrics()("sluice_log_dropped_total", log="access"))
+        report.check(f"{what}: the metrics tell", count > 0, f"{count} lost so far")
+        for _ in range(UNREAD_RELOADS):
+            proxy.process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        settle(proxy)
+        check_no_cpu(report, f"{what}: CPU when nothing happens", proxy, seconds=1.5)
+        shipper.send_signal(signal.SIGCONT)
+
+        def written() -> int:
+            return len(proxy.log.since(0, "access", "end"))
+
+        def lost(log: str) -> int:
+            return int(proxy.metrics()("sluice_log_dropped_total", log=log))
+
+        def told() -> int:
+            lines = proxy.log.since(0, "warning", "lines of this log were lost")
+            return sum(int(line.pairs["count"]) for line in lines)
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(
+                lambda: written() + lost("access") >= clients.sessions and told() >= lost("event"),
+                SAID_WITHIN_SECONDS,
+                "all to be accounted for",
+            )
+        # Of what was lost of the access log the other one may have lost a line.
+        report.check(
+            f"{what}: every session is in the log or counted as lost",
+            written() + lost("access") == clients.sessions,
+            f"{written()} written and {lost('access')} lost of {clients.sessions}",
+        )
+        report.check(
+            f"{what}: what the other log has lost is told when it goes on",
+            lost("event") == told(),
+            f"{told()} lines told of {lost('event')}",
+        )
 
 
 def reloads(report: Report, what: str, proxy: Sluice, address: Address, to: Address) -> None:
@@ -253,6 +316,7 @@ def run(report: Report, kind: str) -> None:
             with Sluice(configuration(address, to, "stdout"), core=core) as proxy:
                 healthy = Clients(address)
                 stopped_reader(report, healthy, to, core)
+                stopped_shipper(report, healthy, to, core)
                 full_disk(report, healthy, to, core)
 
                 def records() -> int:

@@ -22,6 +22,7 @@ from typing import IO
 
 from lab import procfs
 
+Stream = IO[bytes] | int
 KINDS = ("sluice", "haproxy", "nginx")
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS_MAX = 10_000
@@ -256,9 +257,9 @@ class Proxy:
             command = ["taskset", "--cpu-list", str(self.core), *command]
         return command
 
-    def _stdout(self, output: IO[bytes]) -> IO[bytes] | int:
-        """Where standard output goes; as a rule, where standard error goes."""
-        return output
+    def _streams(self, stdout: IO[bytes], stderr: IO[bytes]) -> tuple[Stream, Stream]:
+        """Where standard output and standard error go, for those who want them elsewhere."""
+        return stdout, stderr
 
     def _start(self) -> None:
         output = open(self.folder / "output", "wb")
@@ -270,12 +271,13 @@ class Proxy:
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
+        out, error = self._streams(stdout, output)
         with output, stdout:
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
-                stdout=self._stdout(stdout),
-                stderr=output,
+                stdout=out,
+                stderr=error,
                 cwd=self.folder,
                 preexec_fn=lower_limit if limit is not None else None,
             )

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from lab.proxies import Proxy, ProxyFailed, Settings, free_port, wait_until
+from lab.proxies import Proxy, ProxyFailed, Settings, Stream, free_port, wait_until
 
 _PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 _SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)$")
@@ -113,7 +113,8 @@ class Sluice(Proxy):
     context, as any proxy.
 
     `prefix` is a command that ends in executing the rest of its arguments in its own process;
-    `access_fd` takes the access log in place of the file that has the other one.
+    `stdout` and `stderr` are descriptors that take a log in place of the file, and `log_path` is
+    where the operational log can be read then.
     """
 
     def __init__(
@@ -122,12 +123,15 @@ class Sluice(Proxy):
         *,
         core: int | None = None,
         prefix: tuple[str, ...] = (),
-        access_fd: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        log_path: Path | None = None,
     ) -> None:
         super().__init__("sluice", Settings([]), core=core)
         self.text = text
         self.prefix = prefix
-        self.access_fd = access_fd
+        self.streams = (stdout, stderr)
+        self.log_path = log_path
         self.admin_port = free_port()
 
     @property
@@ -174,7 +178,7 @@ class Sluice(Proxy):
                 labels = dict(_LABEL.findall(match[2] or ""))
                 samples.append((match[1], labels, float(match[3])))
 
-        def read(name: str, **wanted: str) -> float:
+        def read(name: str, /, **wanted: str) -> float:
             found = [
                 value
                 for sample, labels, value in samples
@@ -192,12 +196,16 @@ class Sluice(Proxy):
         self.rewrite(self.text)
         return [*self.prefix, *command]
 
-    def _stdout(self, output: IO[bytes]) -> IO[bytes] | int:
-        return output if self.access_fd is None else self.access_fd
+    def _streams(self, stdout: IO[bytes], stderr: IO[bytes]) -> tuple[Stream, Stream]:
+        own_stdout, own_stderr = self.streams
+        return (
+            stdout if own_stdout is None else own_stdout,
+            stderr if own_stderr is None else own_stderr,
+        )
 
     def _start(self) -> None:
         super()._start()
-        self.log = Log(self.folder / "output")
+        self.log = Log(self.log_path or self.folder / "output")
 
         def is_ready() -> bool:
             return not self.is_alive or bool(self.log.since(0, "info", "ready"))

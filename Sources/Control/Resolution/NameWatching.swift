@@ -28,8 +28,8 @@ extension ControlPlane {
         ])
     }
     let failures = await withTaskGroup(of: [String].self) { group in
-      group.addTask { await self.learnNames(of: plan) }
-      group.addTask {
+      group.addTask(name: "look up names") { await self.learnNames(of: plan) }
+      group.addTask(name: "end while names are looked up") {
         await self.waitForEnd()
         return []
       }
@@ -46,7 +46,9 @@ extension ControlPlane {
     let unknown = plan.hostNames.filter { !names.knows($0) }
     let answers = await withTaskGroup(of: (String, Resolution).self) { group in
       for name in unknown {
-        group.addTask { (name, await self.lookUp(name, until: deadline)) }
+        group.addTask(name: "look up \(name)") {
+          (name, await self.lookUp(name, until: deadline))
+        }
       }
       var answers: [String: Resolution] = [:]
       while let (name, answer) = await group.next() { answers[name] = answer }
