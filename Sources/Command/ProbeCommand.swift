@@ -38,7 +38,9 @@ struct ProbeCommand: ParsableCommand {
   var live = false
 
   @Flag(
-    help: "Answer yes where the configuration has no admin interface, which then cannot be asked.")
+    help: ArgumentHelp(
+      "Answer yes where the configuration names no admin interface that could be asked: it has "
+        + "none, is wrong, or was changed since the proxy has read it."))
   var ifConfigured = false
 
   func validate() throws {
@@ -69,7 +71,10 @@ struct ProbeCommand: ParsableCommand {
     case .no(let text):
       print(text, terminator: "")
       throw ExitCode.notReady
-    case .unanswered(let words):
+    case .nobody(let words) where ifConfigured:
+      // The address of an admin interface changes with a restart alone, the file before that.
+      print("there is no admin interface to ask: \(words)")
+    case .nobody(let words), .unanswered(let words):
       printError("sluice: \(words)\n")
       throw ExitCode.cannotStart
     }
@@ -78,7 +83,14 @@ struct ProbeCommand: ParsableCommand {
   /// Where to ask; `nil` where nobody can be asked and need not.
   private func address() throws -> SocketAddress? {
     if let admin { return admin }
-    guard let plan = try loadPlanOrExit(file.source).admin else {
+    let decoded = loadPlan(file.source)
+    guard let whole = decoded.plan else {
+      // A proxy that was told to take up a wrong file goes on as before.
+      if ifConfigured { return nil }
+      printError(decoded.report)
+      throw ExitCode.wrongConfiguration
+    }
+    guard let plan = whole.admin else {
       if ifConfigured { return nil }
       printError(
         "sluice: \(file.source) has no admin interface to ask; add `admin: {listen: "

@@ -87,6 +87,25 @@ struct NotifyTests {
     #expect(proxy.program.errorText.contains(" warning ") == false)
   }
 
+  @Test("A reload is told, and that it is over; a second signal ends the proxy all the same")
+  func reloadAndKill() throws {
+    let folder = try Folder()
+    let manager = try Manager(folder.path("notify"))
+    let proxy = try proxy(manager.name)
+    #expect(manager.hears("READY=1"))
+    proxy.program.send(SIGHUP)
+    #expect(manager.hears("RELOADING=1\nMONOTONIC_USEC="))
+    #expect(manager.hears("READY=1"))
+    let client = try Connection(proxy.address())
+    #expect(try client.echo("before") == "before")
+    proxy.terminate()
+    #expect(manager.hears("STOPPING=1"))
+    proxy.terminate()
+    #expect(try client.isReset())
+    #expect(try proxy.program.waitForExit() == .code(0))
+    #expect(manager.heard.last?.hasPrefix("STOPPING=1") == true)
+  }
+
   @Test("A watchdog that is meant for another process hears nothing")
   func otherWatchdog() throws {
     let folder = try Folder()

@@ -84,6 +84,13 @@ struct ProbeTests {
     let (none, silent) = try file("")
     #expect(try sluice("probe", silent, "--if-configured").exit == .code(0))
     withExtendedLifetime(none) {}
+    // A proxy that was told to take these up goes on as before.
+    let gone = try RefusingPort()
+    for admin in ["admin: {}", "admin: {listen: \"\(gone.address)\"}"] {
+      let (changed, path) = try file(admin)
+      #expect(try sluice("probe", path, "--live", "--if-configured").exit == .code(0))
+      withExtendedLifetime(changed) {}
+    }
     let (folder, path) = try file("admin: {}")
     #expect(try sluice("probe", path).exit == .code(78))
     withExtendedLifetime(folder) {}

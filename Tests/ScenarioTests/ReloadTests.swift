@@ -183,6 +183,35 @@ struct ReloadTests {
     #expect(!folder.exists("b") && !folder.exists("c"))
   }
 
+  @Test(
+    "A configuration that cannot be read to its end keeps the proxy neither from serving nor from ending"
+  )
+  func readingHangs() throws {
+    let folder = try Folder()
+    let path = folder.path("config.yaml")
+    try file("\"builtin:echo\"", shutdown: "{drain: off}")
+      .write(toFile: path, atomically: false, encoding: .utf8)
+    let program = try Program(sluicePath, ["run", "--config", path])
+    let listening = program.wait {
+      logLines(program.errorText).first { $0.message == "ready" } == nil
+        ? nil : logLines(program.errorText).first { $0.message == "listening" }
+    }
+    let client = try Connection(try #require(listening?["at"]))
+    #expect(try client.echo("before") == "before")
+    // Nobody writes into it, so that opening it to read does not come back.
+    unlink(path)
+    #expect(mkfifo(path, 0o600) == 0)
+    program.send(SIGHUP)
+    #expect(program.wait { logLines(program.errorText).first { $0.message == "reloading" } } != nil)
+    #expect(try client.echo("during") == "during")
+    program.send(SIGTERM)
+    #expect(program.wait { logLines(program.errorText).first { $0.message == "draining" } } != nil)
+    #expect(try client.ask("after") == "after")
+    #expect(try program.waitForExit() == .code(0))
+    #expect(logLines(program.errorText).last?.message == "ended")
+    #expect(!program.errorText.contains("was not reloaded"))
+  }
+
   @Test("While it drains nothing is reloaded")
   func draining() throws {
     let proxy = try ProxyProcess(file("\"builtin:echo\"", shutdown: "{drain: off}"))

@@ -10,12 +10,16 @@ import Reactor
 extension AdminSource {
   /// What a proxy tells of itself. `version` is that of the program.
   public init(_ control: ProxyControl, version: String) {
+    // What the kernel says is read from files.
+    let files = BlockingPool(name: "metrics", threadsMax: 1, waitingMax: 4)
     self.init(
       readiness: { Readiness(ReadinessFacts(await control.status(until: .past))) },
       metrics: { deadline in
         // A worker that is busy may answer a little late; one that hangs must not cost the answer.
         let patience = min(deadline, LinuxKernel().now().advanced(by: 500_000_000))
-        return MetricsSnapshot(await control.status(until: patience), version: version)
+        var snapshot = MetricsSnapshot(await control.status(until: patience), version: version)
+        snapshot.process = try? await files.run(until: deadline) { .current() }
+        return snapshot
       })
   }
 }
@@ -37,7 +41,10 @@ extension ReadinessFacts {
     silentWorkers = status.silentWorkers
     guard let topology = status.topology else { return }
     upstreams = topology.upstreams.filter { !$0.isRetired }.map { upstream in
-      let states = upstream.tiers.joined().map { topology.endpoints[$0.endpoint.position].state }
+      // Those of weight 0 serve nobody.
+      let states = upstream.tiers.joined().filter { $0.weight > 0 }.map {
+        topology.endpoints[$0.endpoint.position].state
+      }
       return Upstream(
         name: upstream.name, endpoints: states.count,
         endpointsUp: states.filter { $0.availability == .up }.count)
@@ -79,7 +86,6 @@ extension MetricsSnapshot {
     reloads.lastSuccessTime = Double(status.reloads.lastSuccessTime)
     resolveFailures = status.nameFailures.sorted { $0.key < $1.key }
       .map { ResolveMetrics(name: $0.key, failures: UInt64($0.value)) }
-    process = .current()
   }
 }
 

@@ -24,6 +24,8 @@ public struct AdminProbe: Sendable {
     case yes(String)
     /// No, and why, one reason in a line.
     case no(String)
+    /// Nobody listens there: what to do.
+    case nobody(String)
     /// It could not be asked: what happened, and what to do.
     case unanswered(String)
   }
@@ -49,13 +51,19 @@ public struct AdminProbe: Sendable {
       let (status, text) = try await exchange(stream, until: deadline)
       switch status {
       case .ok: return .yes(text)
-      case .serviceUnavailable: return .no(text)
+      // Whoever has no time for one more connection lives.
+      case .serviceUnavailable: return question == .isAlive ? .yes(text) : .no(text)
       default:
         return .unanswered(
           "what listens at \(address) answered \(status.code); is that the admin interface?")
       }
     } catch let error as StreamError {
-      return .unanswered(advice(error))
+      switch error {
+      case .failed("connecting", .connectionRefused),
+        .failed("connecting", .noSuchFileOrDirectory):
+        return .nobody(advice(error))
+      default: return .unanswered(advice(error))
+      }
     } catch {
       return .unanswered(
         "what listens at \(address) does not speak HTTP as the admin interface does: \(error)")

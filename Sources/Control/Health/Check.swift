@@ -36,7 +36,7 @@ struct Check: Sendable {
     case .tcp: question = .tcp
     case .http(let plan):
       let request = CheckRequest.bytes(
-        plan, name: subject.host, address: subject.id.address, target: target)
+        plan, name: subject.id.host, address: subject.id.address, target: target)
       question = .http(plan, request: request)
     }
   }

@@ -17,15 +17,14 @@ extension ControlPlane {
       guard let upstreamPlan = plan.upstreams.first(where: { $0.name == upstream.name }),
         upstreamPlan.check != nil
       else { continue }
-      let hosts = upstreamPlan.hosts(names.resolutions)
       let members = Array(upstream.tiers.joined())
       let endpoints = members.map { topology.endpoints[$0.endpoint.position] }
       let checked = HealthSubject.subjects(
         of: upstreamPlan,
         zip(members, endpoints).map { member, endpoint in
           ResolvedEndpoint(
-            name: endpoint.name, host: hosts[endpoint.socketAddress],
-            address: endpoint.socketAddress, takesSessions: member.weight > 0)
+            name: endpoint.name, host: endpoint.host, address: endpoint.socketAddress,
+            takesSessions: member.weight > 0)
         })
       for (subject, endpoint) in zip(checked, endpoints) { current[subject.id] = endpoint.state }
       subjects += checked
@@ -49,19 +48,5 @@ extension ControlPlane {
       checkedStates[status.id].map { (ObjectIdentifier($0), status) }
     }
     return Dictionary(uniqueKeysWithValues: pairs)
-  }
-}
-
-extension UpstreamPlan {
-  /// The host names that addresses of its endpoints stand for.
-  fileprivate func hosts(_ names: [String: Resolution]) -> [SocketAddress: String] {
-    var hosts: [SocketAddress: String] = [:]
-    for endpoint in endpoints {
-      guard case .name(let host, let port) = endpoint.address,
-        case .addresses(let addresses) = names[host]
-      else { continue }
-      for address in addresses { hosts[SocketAddress(address, port: port)] = host }
-    }
-    return hosts
   }
 }

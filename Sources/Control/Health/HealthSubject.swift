@@ -13,6 +13,8 @@ struct HealthSubject: Hashable, Sendable {
     let upstream: String
     /// Where the endpoint serves.
     let address: SocketAddress
+    /// The host name that stood for that, if it was given by one.
+    let host: String?
     /// Tells those apart that are the same otherwise: 0 for the first in the order of the file.
     let ordinal: Int
   }
@@ -20,8 +22,6 @@ struct HealthSubject: Hashable, Sendable {
   let id: ID
   /// What logs and metrics call the endpoint.
   let name: String
-  /// Its host name, if it was given by one.
-  let host: String?
   /// The source addresses of its upstream.
   let source: [IPAddress]
   /// How it is checked.
@@ -33,7 +33,7 @@ struct HealthSubject: Hashable, Sendable {
   /// Whether another check is made of `other`, the same endpoint.
   func isChecked(like other: HealthSubject) -> Bool {
     assert(id == other.id)
-    return check == other.check && host == other.host && source == other.source
+    return check == other.check && source == other.source
   }
 }
 
@@ -55,13 +55,16 @@ extension HealthSubject {
     of upstream: UpstreamPlan, _ endpoints: [ResolvedEndpoint]
   ) -> [HealthSubject] {
     guard let check = upstream.check else { return [] }
-    var ordinals: [SocketAddress: Int] = [:]
+    var next: [ID: Int] = [:]
     return endpoints.map { endpoint in
-      let ordinal = ordinals[endpoint.address, default: 0]
-      ordinals[endpoint.address] = ordinal + 1
+      func id(_ ordinal: Int) -> ID {
+        ID(
+          upstream: upstream.name, address: endpoint.address, host: endpoint.host, ordinal: ordinal)
+      }
+      let ordinal = next[id(0), default: 0]
+      next[id(0)] = ordinal + 1
       return HealthSubject(
-        id: ID(upstream: upstream.name, address: endpoint.address, ordinal: ordinal),
-        name: endpoint.name, host: endpoint.host, source: upstream.source, check: check,
+        id: id(ordinal), name: endpoint.name, source: upstream.source, check: check,
         takesSessions: endpoint.takesSessions)
     }
   }

@@ -20,7 +20,7 @@ struct Announcement {
   func write(to logger: Logger) {
     Announcement.writeListeners(listeners, of: plan, to: logger)
     writeUnusedDescriptors(to: logger)
-    writeMissingSources(to: logger)
+    Announcement.writeMissingSources(missingSources, to: logger)
     writeLimits(to: logger)
   }
 
@@ -52,7 +52,7 @@ struct Announcement {
   }
 
   /// Says which upstreams will not be connected from where they should be.
-  private func writeMissingSources(to logger: Logger) {
+  static func writeMissingSources(_ missingSources: [MissingSource], to logger: Logger) {
     for missing in missingSources {
       logger.warning(
         "a source address cannot be used now",

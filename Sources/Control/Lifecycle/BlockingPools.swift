@@ -8,12 +8,15 @@ import EventLoop
 struct BlockingPools: Sendable {
   /// For reading configurations.
   let files = BlockingPool(name: "files", threadsMax: 1, waitingMax: 4)
+  /// For waiting until threads have ended: nothing else may be in the way of that.
+  let ends = BlockingPool(name: "ends", threadsMax: 1, waitingMax: 4)
   /// For looking up names.
   let names = BlockingPool(name: "resolver", threadsMax: 8, waitingMax: 4096)
 
   /// Takes no more work.
   func close() {
     files.close()
+    ends.close()
     names.close()
   }
 }

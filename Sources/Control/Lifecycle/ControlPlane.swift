@@ -35,6 +35,10 @@ actor ControlPlane {
 
   /// How long host names may take to be looked up at the start, and when a reload brings new ones.
   static let resolveTimeout = Duration.seconds(10)
+  /// How long reading a configuration may take.
+  static let readTimeout = Duration.seconds(10)
+  /// How long threads may take to end that were told to.
+  static let joinPatience = Duration.seconds(10)
 
   nonisolated let loop: Loop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -97,12 +101,13 @@ actor ControlPlane {
     loop.spawn(name: "signals") {
       for await signal in signals { await self.receive(signal) }
     }
+    let handedOver = Listeners.handedOver(to: plan, .current())
     let refusals = startStatusService()
     guard let failures = await learnNamesOfStart() else {
       logger.info("ended", metadata: ["signal": "\(endSignal?.description ?? "-")"])
       return
     }
-    let running = try open(after: refusals + failures)
+    let running = try open(after: refusals + failures, handedOver)
     self.running = running
     announce(running)
     try running.start()
@@ -143,10 +148,12 @@ actor ControlPlane {
     }
   }
 
-  private func open(after failures: [String]) throws(StartFailure) -> RunningProxy {
+  private func open(
+    after failures: [String], _ handedOver: Set<CInt>
+  ) throws(StartFailure) -> RunningProxy {
     let loop = loop
     return try RunningProxy(
-      plan, names: names.resolutions, failures: failures, logger: logger
+      plan, names: names.resolutions, failures: failures, handedOver: handedOver, logger: logger
     ) {
       worker, report in
       // The workers have ended when the loop does.

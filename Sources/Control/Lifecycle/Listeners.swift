@@ -140,14 +140,19 @@ final class Listeners {
   /// The descriptors that a service manager handed over and no route listens at.
   let unused: [Int32]
 
+  /// The sockets that were handed over to this process: those of `activation`, and those that a plan
+  /// names. To be asked before any socket of our own could have such a number.
+  static func handedOver(to plan: ProxyPlan, _ activation: SocketActivation) -> Set<CInt> {
+    Set((Array(activation.descriptors) + plan.inheritedDescriptors).filter(isSocket))
+  }
+
   /// Opens all listeners of the first plan. Throws everything that fails, not only the first.
-  init(_ plan: ProxyPlan, activation: SocketActivation) throws(StartFailure) {
-    let inherited = plan.routes.flatMap(\.listen).compactMap { address in
-      if case .inherited(let descriptor) = address { descriptor } else { nil }
-    }
-    unused = activation.descriptors.filter { !inherited.contains($0) }
-    // Before any socket of our own could have such a number.
-    handedOver = Set((Array(activation.descriptors) + inherited).filter(isSocket))
+  /// `handedOver` is what the function of that name said at the start, `nil`: this is the start.
+  init(
+    _ plan: ProxyPlan, activation: SocketActivation, handedOver: Set<CInt>? = nil
+  ) throws(StartFailure) {
+    unused = activation.descriptors.filter { !plan.inheritedDescriptors.contains($0) }
+    self.handedOver = handedOver ?? Listeners.handedOver(to: plan, activation)
     _ = commit(try prepare(plan), in: 0)
   }
 
@@ -258,4 +263,13 @@ final class Listeners {
 private func isSocket(_ descriptor: Int32) -> Bool {
   var status = stat()
   return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+}
+
+extension ProxyPlan {
+  /// The descriptors that routes listen at.
+  fileprivate var inheritedDescriptors: [CInt] {
+    routes.flatMap(\.listen).compactMap { address in
+      if case .inherited(let descriptor) = address { descriptor } else { nil }
+    }
+  }
 }

@@ -58,11 +58,12 @@ extension ControlPlane {
     noteChange()
   }
 
-  /// Takes up changes until the loop stops, or the end begins.
+  /// Takes up changes until nobody is accepted any more; once the end has begun, only those of names.
   func takeUpChanges() async {
-    while await wait({ !self.changes.isEmpty }), endSignal == nil {
+    while await wait({ !self.changes.isEmpty || !self.isAccepting }), isAccepting {
       switch changes.removeFirst() {
       case .reload:
+        guard endSignal == nil else { giveUpReload(); continue }
         await reload()
       case .names:
         for reason in await takeUp(plan) {
@@ -70,6 +71,14 @@ extension ControlPlane {
         }
       }
     }
+  }
+
+  private var isAccepting: Bool { stage == .serving || stage == .delaying }
+
+  private func giveUpReload() {
+    // At the very end, what it waited for is only called off; `ended` is the last word.
+    guard stage != .ended else { return }
+    logger.info("the reload is given up, for the proxy is ending")
   }
 
   private func reload() async {
@@ -80,14 +89,20 @@ extension ControlPlane {
     manager?.reloading(now: loop.now, logger: logger)
     let reading: PlanReading
     do {
-      reading = try await pools.files.run { read() }
+      let deadline = loop.now.advanced(by: ControlPlane.readTimeout.wholeNanoseconds)
+      reading = try await pools.files.run(until: deadline) { read() }
+    } catch WaitError.deadlinePassed {
+      let timeout = ControlPlane.readTimeout.configurationText
+      return refuseReload(["\(source.name) cannot be read within \(timeout)"])
     } catch {
       return refuseReload(["\(source.name) cannot be read: \(error)"])
     }
+    guard endSignal == nil else { return giveUpReload() }
     guard var new = reading.plan else { return refuseReload(reading.problems) }
     for problem in reading.problems { logger.warning("\(problem)") }
     let kept = new.keepWhatNeedsRestart(from: plan)
     var reasons = await learnNames(of: new)
+    guard endSignal == nil else { return giveUpReload() }
     if reasons.isEmpty { reasons = await takeUp(new) }
     // Names that nothing uses now were learned for a plan that was refused, or belonged to the old one.
     names.keep(only: plan.hostNames)
@@ -96,6 +111,7 @@ extension ControlPlane {
       logger.warning(
         "some changes need a restart", metadata: ["keys": "\(kept.joined(separator: ","))"])
     }
+    Announcement.writeMissingSources(MissingSource.all(in: plan), to: logger)
     reloads.noteSuccess()
     logger.info(
       "reloaded",
@@ -104,6 +120,7 @@ extension ControlPlane {
   }
 
   private func refuseReload(_ reasons: [String]) {
+    guard endSignal == nil else { return giveUpReload() }
     reloads.noteFailure()
     for reason in reasons {
       logger.error("the configuration was not reloaded", metadata: ["cause": "\(reason)"])
@@ -114,7 +131,8 @@ extension ControlPlane {
   /// Has everything follow a plan and the names as they stand. Returns when every worker does, or what is
   /// in the way: then nothing has changed.
   private func takeUp(_ new: ProxyPlan) async -> [String] {
-    guard let running else { return [] }
+    // Listeners that are closed for the end must not be opened again.
+    guard let running, isAccepting else { return [] }
     let old = (plan: plan, listeners: running.listeners.all)
     do throws(StartFailure) {
       for complaint in try running.use(new, names: names.resolutions) {
@@ -124,10 +142,16 @@ extension ControlPlane {
       return error.reasons
     }
     plan = new
-    await wait { running.isUsed }
     announceListeners(since: old.plan, old.listeners)
     watchNames()
     checkEndpoints()
+    let patience = ControlPlane.answerPatience
+    let warnAt = loop.now.advanced(by: patience.wholeNanoseconds)
+    guard await !wait(until: warnAt, { running.isUsed }) else { return [] }
+    logger.warning(
+      "workers take long to take up a change", metadata: ["waited": "\(patience.configurationText)"]
+    )
+    await wait { running.isUsed || !self.isAccepting }
     return []
   }
 

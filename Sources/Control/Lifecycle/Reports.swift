@@ -64,7 +64,8 @@ extension ControlPlane {
 
   /// Tells the service manager that clients are served, also after a reload.
   func tellServing() {
-    guard let running else { return }
+    // Nobody serves any more who was told to end.
+    guard let running, endSignal == nil else { return }
     manager?.ready(
       "serving; \(running.listeners.all.count) listeners, \(running.workerCount) workers",
       now: loop.now, logger: logger)
@@ -73,8 +74,9 @@ extension ControlPlane {
 
   /// Says again what the manager's queue had no room for.
   private func repeatToManager() async throws {
-    while let manager {
-      await wait(until: manager.retryAt) { manager.retryAt <= self.loop.now }
+    while let manager, !isKilled {
+      let deadline = manager.retryAt
+      await wait(until: deadline) { manager.retryAt != deadline }
       try Task.checkCancellation()
       manager.retry(now: loop.now, logger: logger)
     }

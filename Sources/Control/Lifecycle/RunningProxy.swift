@@ -33,14 +33,14 @@ final class RunningProxy {
   /// keep it waiting. Throws everything that stands in the way, with the `failures` of looking up, so that
   /// it can be put right in one go. `report` is called on the workers' threads.
   init(
-    _ plan: ProxyPlan, names: [String: Resolution], failures: [String], logger: Logger,
-    report: @escaping Report
+    _ plan: ProxyPlan, names: [String: Resolution], failures: [String], handedOver: Set<CInt>,
+    logger: Logger, report: @escaping Report
   ) throws(StartFailure) {
     self.plan = plan
     budget = try RunningProxy.shareOut(plan)
     var reasons = failures
     let listeners = RunningProxy.collect(&reasons) { () throws(StartFailure) in
-      try Listeners(plan, activation: .current())
+      try Listeners(plan, activation: .current(), handedOver: handedOver)
     }
     let budget = budget
     let accessLog = RunningProxy.collect(&reasons) { () throws(StartFailure) in
@@ -165,15 +165,26 @@ final class RunningProxy {
     let prepared = try listeners.prepare(plan)
     let known = RunningProxy.addresses(of: builtins)
     builtins += try RunningProxy.serve(plan.builtinServices.filter { known[$0] == nil }, budget)
+    let sessionsMax = self.sessionsMax(of: plan)
     let next = ledger.build(
       plan, names: names, builtins: RunningProxy.addresses(of: builtins), listeners: prepared.all,
-      sessionsMax: budget.sessionsMax)
+      sessionsMax: sessionsMax)
     let complaints = listeners.commit(prepared, in: next.version)
     guard next !== topology else { return complaints }
     topology = next
     accessLog?.use(next)
     tellAll(.use(next))
     return complaints
+  }
+
+  /// How many sessions there is room for beside what a plan needs: as many as at the start, unless it needs
+  /// more descriptors than the plan of the start.
+  private func sessionsMax(of plan: ProxyPlan) -> Int {
+    var plan = plan
+    plan.workers = .count(workers.count)
+    let processors = AvailableProcessors(affinity: workers.count, quotaThousandths: nil)
+    let now = ResourceBudget(plan, openFilesMax: budget.openFilesMax, processors: processors)
+    return min(budget.sessionsMax, now?.sessionsMax ?? 1)
   }
 
   /// A worker has gone over to a topology.

@@ -35,7 +35,9 @@ final class TopologyLedger {
 
   private struct EndpointKey: Hashable {
     enum Place: Hashable {
-      case address(SocketAddress)
+      /// With the host name that stands for it, if it is given by one: two names of one address are two
+      /// servers as far as anybody can tell.
+      case address(SocketAddress, host: String?)
       case builtin(BuiltinService)
     }
     let upstream: String
@@ -169,15 +171,21 @@ final class TopologyLedger {
   ) -> [(member: Upstream.Member, priority: Int)] {
     var members: [(Upstream.Member, Int)] = []
     var ordinals: [EndpointKey.Place: Int] = [:]
-    var taken: UInt64 = 0
+    var taken = TakenNumbers()
+    // Those that are gone as well, as long as they have their slot: they may come back.
+    for case let entry? in endpoints.entries where entry.key.upstream == plan.name {
+      taken.remembered |= 1 << UInt64(entry.state.number)
+    }
     if let current, upstream < current.upstreams.count {
       for member in current.upstreams[upstream].tiers.joined() {
-        taken |= 1 << UInt64(current.endpoints[member.endpoint.position].number)
+        taken.current |= 1 << UInt64(current.endpoints[member.endpoint.position].number)
       }
     }
     for endpoint in plan.endpoints {
+      var host: String?
+      if case .name(let name, _) = endpoint.address { host = name }
       for (name, address) in places(of: endpoint.address, source) {
-        var place = EndpointKey.Place.address(address)
+        var place = EndpointKey.Place.address(address, host: host)
         if case .builtin(let service) = endpoint.address { place = .builtin(service) }
         let key = EndpointKey(
           upstream: plan.name, place: place, ordinal: ordinals[place, default: 0])
@@ -189,8 +197,8 @@ final class TopologyLedger {
         let memory = endpoints.state(position)
         Draft.put(
           Endpoint(
-            endpoint, name: name, upstreamName: plan.name, address: address, number: memory.number,
-            state: memory.state), at: position, in: &all)
+            endpoint, name: name, upstreamName: plan.name, address: address, host: host,
+            number: memory.number, state: memory.state), at: position, in: &all)
         members.append(
           (Upstream.Member(EndpointIndex(position), weight: endpoint.weight), endpoint.priority))
       }
@@ -200,10 +208,12 @@ final class TopologyLedger {
 
   /// A number that no other endpoint of the upstream has, as far as 64 go, and that was not given
   /// lately: sessions that are being connected remember numbers.
-  private func nextNumber(in upstream: Int, _ taken: inout UInt64) -> Int {
+  private func nextNumber(in upstream: Int, _ taken: inout TakenNumbers) -> Int {
     var number = ((lastNumbers[upstream] ?? -1) + 1) % 64
-    while taken != .max, taken & 1 << UInt64(number) != 0 { number = (number + 1) % 64 }
-    taken |= 1 << UInt64(number)
+    let avoided = taken.remembered != .max ? taken.remembered : taken.current
+    while avoided != .max, avoided & 1 << UInt64(number) != 0 { number = (number + 1) % 64 }
+    taken.remembered |= 1 << UInt64(number)
+    taken.current |= 1 << UInt64(number)
     lastNumbers[upstream] = number
     return number
   }
@@ -265,6 +275,14 @@ final class TopologyLedger {
     upstreams.vacate(where: isOver)
     endpoints.vacate(where: isOver)
   }
+}
+
+/// The numbers of an upstream's endpoints, a bit for each.
+private struct TakenNumbers {
+  /// Of all that have a slot.
+  var remembered: UInt64 = 0
+  /// Of those in the current topology, and in the next one as far as it is made.
+  var current: UInt64 = 0
 }
 
 /// The parts of a topology in the making.

@@ -37,6 +37,7 @@ public final class BuiltinServer: Sendable {
     do throws(Errno) {
       loop = try BuiltinLoop(sockets, connectionsMax: connectionsMax)
     } catch {
+      for socket in sockets { close(socket.1) }
       throw ListeningSocket.Failure(action: "starting builtin endpoints", errno: error)
     }
     inbox = loop.inbox
@@ -46,6 +47,7 @@ public final class BuiltinServer: Sendable {
         thread = try LoopThread(name: "builtin") { loop.run() }
       }
     } catch {
+      for socket in sockets { close(socket.1) }
       throw ListeningSocket.Failure(action: "starting their thread", errno: error)
     }
   }

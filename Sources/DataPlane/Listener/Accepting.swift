@@ -207,6 +207,8 @@ extension Worker {
 
   /// Stops watching listeners until a session ends or a little time has passed.
   func pauseAccepting(_ reason: AcceptPause) {
+    // Nobody is accepted any more: there is nothing to pause, or to go on with.
+    guard isAccepting else { return }
     counters[.acceptPaused] += 1
     for position in listening.indices {
       // A full route is no reason not to accept for others.

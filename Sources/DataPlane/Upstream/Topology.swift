@@ -109,6 +109,8 @@ public struct Endpoint: Sendable {
   public let upstreamName: String
   /// Where it is.
   public let socketAddress: SocketAddress
+  /// The host name that stood for that, if it was given by one.
+  public let host: String?
   /// How many sessions it takes at once, over all workers.
   public let sessionsMax: Int
   let address: KernelAddress
@@ -122,10 +124,11 @@ public struct Endpoint: Sendable {
 
   /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64.
   public init(
-    _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress, number: Int,
-    state: EndpointState
+    _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
+    host: String? = nil, number: Int, state: EndpointState
   ) {
     self.name = name
+    self.host = host
     self.upstreamName = upstreamName
     socketAddress = address
     self.address = KernelAddress(address)

@@ -70,16 +70,37 @@ public struct HostResolver: Sendable {
     guard !name.utf8.contains(0) else {
       throw HostNameError(name: name, reason: "the name holds a NUL")
     }
-    do throws(HostNameError) {
-      return try addresses(of: name, flags: AI_ADDRCONFIG)
+    let start = LinuxKernel().now()
+    do throws(Failure) {
+      do throws(Failure) {
+        return try addresses(of: name, flags: AI_ADDRCONFIG)
+      } catch  where error.saysThatThereIsNone || hasBeenQuick(since: start) {
+        return try addresses(of: name, flags: 0)
+      }
     } catch {
-      return try addresses(of: name, flags: 0)
+      throw HostNameError(name: name, reason: error.reason)
     }
+  }
+
+  /// Whether asking again cannot take long. Where no name server answers, the C library has waited for it
+  /// some seconds, and would again.
+  private static func hasBeenQuick(since start: Instant) -> Bool {
+    LinuxKernel().now().nanoseconds(since: start) < 1_000_000_000
+  }
+
+  private struct Failure: Error {
+    let code: CInt
+    let reason: String
+
+    static let withoutAddress = Failure(code: EAI_NONAME, reason: "the name has no address")
+
+    /// Whether there was an answer, and no address in it: EAI_NONAME, EAI_NODATA, EAI_ADDRFAMILY.
+    var saysThatThereIsNone: Bool { [EAI_NONAME, -5, -9].contains(code) }
   }
 
   private static func addresses(
     of name: String, flags: CInt
-  ) throws(HostNameError) -> [IPAddress] {
+  ) throws(Failure) -> [IPAddress] {
     var hints = addrinfo()
     hints.ai_flags = flags
     hints.ai_family = AF_UNSPEC
@@ -90,7 +111,7 @@ public struct HostResolver: Sendable {
       let reason =
         code == EAI_SYSTEM
         ? Errno(rawValue: errno).description : String(cString: gai_strerror(code))
-      throw HostNameError(name: name, reason: reason)
+      throw Failure(code: code, reason: reason)
     }
     defer { freeaddrinfo(list) }
     var addresses: [IPAddress] = []
@@ -108,7 +129,7 @@ public struct HostResolver: Sendable {
       }
       addresses.append(ip)
     }
-    guard !addresses.isEmpty else { throw .withoutAddress(name) }
+    guard !addresses.isEmpty else { throw .withoutAddress }
     return addresses
   }
 }

@@ -19,6 +19,17 @@ public enum BlockingPoolError: Error, Hashable, Sendable {
   case closed
 }
 
+extension BlockingPoolError: CustomStringConvertible {
+  /// What happened, in words.
+  public var description: String {
+    switch self {
+    case .full: "too much work of this kind is waiting"
+    case .noThread(let errno): "there is no thread for it: \(errno)"
+    case .closed: "no more work of this kind is taken"
+    }
+  }
+}
+
 /// Threads for work that blocks. Any thread may use it.
 public final class BlockingPool: Sendable {
   private let queue: WorkQueue

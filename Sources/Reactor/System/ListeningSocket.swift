@@ -120,7 +120,10 @@ public struct ListeningSocket: ~Copyable, Sendable {
     _ = fcntl(number, F_SETFD, FD_CLOEXEC)
     if family != AF_UNIX { setStreamOptions(number, options) }
     guard listen(number, CInt(clamping: backlog)) == 0 else {
-      throw Failure(action: "listen", errno: Errno(rawValue: errno), advice: nil)
+      let code = errno
+      // It stays open: closed, its number could be given to another socket, and be taken over in its place.
+      _ = descriptor.release()
+      throw Failure(action: "listen", errno: Errno(rawValue: code), advice: nil)
     }
     self.descriptor = descriptor
     // A socket that nobody has bound gets its port only now.

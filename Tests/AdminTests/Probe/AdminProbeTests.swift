@@ -53,7 +53,7 @@ import Testing
     }
     #expect(
       outcome
-        == .unanswered(
+        == .nobody(
           "nobody listens at unix:\(path); is the program running, and does `admin: listen` say "
             + "the same?"))
   }

@@ -292,11 +292,12 @@ private func every(
       ResolvedEndpoint(name: "a", host: "h", address: address),
       ResolvedEndpoint(name: "b", host: nil, address: .v4(.loopback, port: 2)),
       ResolvedEndpoint(name: "c", host: nil, address: address),
+      ResolvedEndpoint(name: "d", host: nil, address: address),
     ]
     let subjects = HealthSubject.subjects(of: plan, endpoints)
-    #expect(subjects.map(\.id.ordinal) == [0, 0, 1])
-    #expect(subjects.map(\.name) == ["a", "b", "c"])
-    #expect(subjects.map(\.host) == ["h", nil, nil])
+    #expect(subjects.map(\.id.ordinal) == [0, 0, 0, 1])
+    #expect(subjects.map(\.name) == ["a", "b", "c", "d"])
+    #expect(subjects.map(\.id.host) == ["h", nil, nil, nil])
     #expect(subjects.allSatisfy { $0.source == [.v6(.loopback)] && $0.check == check })
     #expect(HealthSubject.subjects(of: UpstreamPlan(name: "u", endpoints: []), endpoints).isEmpty)
   }

@@ -115,6 +115,6 @@ func sampleSubject(
   name: String = "e", source: [IPAddress] = []
 ) -> HealthSubject {
   HealthSubject(
-    id: HealthSubject.ID(upstream: upstream, address: address, ordinal: ordinal), name: name,
-    host: nil, source: source, check: check)
+    id: HealthSubject.ID(upstream: upstream, address: address, host: nil, ordinal: ordinal),
+    name: name, source: source, check: check)
 }
