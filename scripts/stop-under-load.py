@@ -53,6 +53,7 @@ routes:
   echo: {{listen: ":{PORT}", to: ["builtin:echo", "builtin:echo"]}}
 """
 DEBIAN_PACKAGES = ("systemd", "systemd-sysv", "dbus", "libstdc++6")
+RELOADED = re.compile(r" info reloaded ")
 END = re.compile(r" access end .* end=([a-z_]+) ")
 
 
@@ -161,13 +162,27 @@ class Newcomers:
 
 
 def measure(
-    report: Report, address: Address, stop: list[str], log: Callable[[], str], seed: int
+    report: Report,
+    address: Address,
+    reload: list[str],
+    stop: list[str],
+    log: Callable[[], str],
+    seed: int,
 ) -> None:
-    """The load, the stop, and how all sessions ended."""
+    """The load, a reload, the stop, and how all sessions ended."""
     report.note(f"seed {seed} (STOP_SEED={seed} repeats it)")
     load = Load(address, random.Random(seed))
     with Newcomers(address) as newcomers:
         load.run(LOAD_SECONDS)
+        reloading = subprocess.Popen(reload, stdout=subprocess.DEVNULL)
+        load.run(LOAD_SECONDS)
+        code = reloading.wait(timeout=10)
+        said = RELOADED.findall(log())
+        report.check(
+            "a reload under load: no session ends",
+            code == 0 and len(said) == 1 and not load.ended,
+            f"exit code {code}, {len(said)} in the log, {len(load.ended)} sessions ended",
+        )
         before = load.records
         start = time.monotonic()
         stopping = subprocess.Popen(stop, stdout=subprocess.DEVNULL)
@@ -238,8 +253,9 @@ def docker(report: Report, image: str, seed: int) -> None:
             host = ask("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container)
             address = (host, PORT)
             wait_until(lambda: answers(address), 15, f"an echo from {host}")
+            reload = [engine, "kill", "--signal=HUP", container]
             stop = [engine, "stop", "--time", str(int(DRAIN_SECONDS) + 10), container]
-            measure(report, address, stop, lambda: ask("logs", container), seed)
+            measure(report, address, reload, stop, lambda: ask("logs", container), seed)
             code = ask("inspect", "--format", "{{.State.ExitCode}}", container)
             report.check("exit code of the container", code == "0", code)
         finally:
@@ -334,12 +350,13 @@ def systemd(report: Report, program: Path, seed: int) -> None:
             wait_until(lambda: ask("systemctl", "is-active", "sluice") == "active", 30, "the unit")
             address = ("127.0.0.1", PORT)
             wait_until(lambda: answers(address), 5, "an echo")
+            reload = [*inside, "systemctl", "reload", "sluice.service"]
             stop = [*inside, "systemctl", "stop", "sluice.service"]
 
             def log() -> str:
                 return ask("journalctl", "--boot", "--unit=sluice", "--output=cat", "--no-pager")
 
-            measure(report, address, stop, log, seed)
+            measure(report, address, reload, stop, log, seed)
             properties = ("Result", "ExecMainStatus", "ActiveState")
             state = ask("systemctl", "show", f"--property={','.join(properties)}", "sluice")
             report.check(

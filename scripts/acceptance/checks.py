@@ -156,6 +156,7 @@ def judge(
     report.check("all of them are well", not down, f"{len(down)} lines say 'endpoint is down'")
     now = threads(proxy)
     report.check(
-        "no thread more", now == before, f"{len(before)} without checks, {len(now)} with: "
-        + ", ".join(now)
+        "no thread more",
+        now == before,
+        f"{len(before)} without checks, {len(now)} with them ({', '.join(sorted(set(now)))})",
     )

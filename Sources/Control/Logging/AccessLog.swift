@@ -208,11 +208,11 @@ private final class RecordWriter {
     }
     passes.complete()
     write()
-    let untoldFor = losses.tell(now: now, pauseNanoseconds: isLast ? 0 : lossPauseNanoseconds)
+    let untilTold = losses.tell(now: now, pauseNanoseconds: isLast ? 0 : lossPauseNanoseconds)
     if hasRead { return .soon }
     // Every ring must know that nobody looks; one with a record keeps the thread awake.
     guard rings.allSatisfy({ $0.prepareToSleep() }) else { return .soon }
-    return untoldFor.map(LogThread.Rest.untilRungWithin) ?? .untilRung
+    return untilTold.map(LogThread.Rest.untilRungWithin) ?? .untilRung
   }
 
   private func write() {
