@@ -140,7 +140,8 @@ private struct ConnectRace {
       var failures: [HostConnectError.Attempt] = []
 
       func startNext() {
-        guard started < targets.count else { return }
+        // What is cancelled ends, and must not have others begin.
+        guard !group.isCancelled, started < targets.count else { return }
         let target = targets[started]
         started += 1
         let number = started

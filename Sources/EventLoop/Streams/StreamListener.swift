@@ -12,7 +12,7 @@ import Reactor
 /// Everything here is for tasks of its loop, and traps on any other thread, but for making one, which is
 /// possible also while the loop does not run. One task at a time may accept; a second one traps.
 public final class StreamListener: Sendable {
-  private let watch: ListenerWatch
+  fileprivate let watch: ListenerWatch
 
   /// Where it listens: the port that the kernel chose where 0 was asked for.
   public let address: SocketAddress
@@ -65,7 +65,7 @@ public final class StreamListener: Sendable {
   }
 
   /// The connections that arrive, one after another.
-  public var connections: Connections { Connections(watch: watch) }
+  public var connections: Connections { Connections(listener: self) }
 
   /// Listens no more. Connections that were not accepted are reset by the kernel. A task that waits here is
   /// woken with `closed`.
@@ -75,8 +75,8 @@ public final class StreamListener: Sendable {
   }
 
   /// Connections as they arrive. Ends when the task is cancelled, which the loop's stop does, too, and
-  /// when the listener is closed. Where descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS,
-  /// ENOMEM, `LoopOptions.descriptorsMax`), it rests for 100 ms and tries again; the clients wait in the
+  /// when the listener is closed, which it holds on to. Where descriptors or memory have run out (EMFILE,
+  /// ENFILE, ENOBUFS, ENOMEM, ENOSPC for epoll(7), `LoopOptions.descriptorsMax`), it rests for 100 ms and tries again; the clients wait in the
   /// kernel's queue. Throws when the kernel refuses otherwise.
   public struct Connections: AsyncSequence, Sendable {
     /// A connection.
@@ -84,25 +84,25 @@ public final class StreamListener: Sendable {
     /// What the kernel refuses with.
     public typealias Failure = StreamError
 
-    fileprivate let watch: ListenerWatch
+    fileprivate let listener: StreamListener
 
     /// Starts to accept.
-    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(watch: watch) }
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(listener: listener) }
 
     /// Accepts one connection after another.
     public struct AsyncIterator: AsyncIteratorProtocol {
-      fileprivate let watch: ListenerWatch
+      fileprivate let listener: StreamListener
 
       /// Waits for the next connection; `nil` when the task is cancelled or the listener closed.
       public func next() async throws(StreamError) -> Stream? {
-        try await watch.next()
+        try await listener.watch.next()
       }
 
       /// The same; the isolation must be the loop's.
       public func next(
         isolation actor: isolated (any Actor)?
       ) async throws(StreamError) -> Stream? {
-        try await watch.next()
+        try await listener.watch.next()
       }
     }
   }
@@ -115,6 +115,7 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
   private static let restNanoseconds: UInt64 = 100_000_000
   private static let shortages: Set<Errno> = [
     .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noBufferSpace, .noMemory,
+    .noSpace,
   ]
 
   private let address: SocketAddress

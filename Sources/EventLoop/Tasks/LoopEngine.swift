@@ -154,7 +154,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     registry.cancelAll()
     // What was called before the end is called; what was closed is delivered, each stream for as long as its
     // linger lasts; what is still open then is dropped.
-    while registry.hasTasks || hasWork || lingering > 0 { turn() }
+    while registry.hasTasks || hasWork || lingering > 0 || !inbox.prepareToSleep() { turn() }
     for watch in watches.all { watch.wasDropped() }
   }
 

@@ -66,6 +66,22 @@ import Testing
     }
   }
 
+  @Test func theSequenceHoldsOnToItsListener() throws {
+    let loop = try Loop()
+    try loop.run {
+      func listen() throws -> (SocketAddress, StreamListener.Connections) {
+        let listener = try StreamListener(at: .v4(.loopback, port: 0))
+        return (listener.address, listener.connections)
+      }
+      let (address, connections) = try listen()
+      let client = try await Stream.connect(to: address)
+      let iterator = connections.makeAsyncIterator()
+      let server = try #require(try await iterator.next())
+      try server.write([7])
+      #expect(try await client.read(exactly: 1) == [7])
+    }
+  }
+
   @Test func cancellationEndsTheSequence() throws {
     let loop = try Loop()
     try loop.run {

@@ -149,6 +149,18 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(seen.value == Array(0..<1000))
   }
 
+  @Test func whatIsCalledLastIsCalled() throws {
+    let loop = try Loop()
+    let made = Lock(0)
+    try loop.run {
+      loop.call(name: "last") {
+        made.withLock { $0 += 1 }
+        loop.call(name: "after the last") { made.withLock { $0 += 1 } }
+      }
+    }
+    #expect(made.withLock { $0 } == 2)
+  }
+
   @Test func aScheduledCallIsMadeOnceAndNotWhenCancelled() throws {
     let loop = try Loop()
     let calls = Shared<[String]>([])
