@@ -149,6 +149,24 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(seen.value == Array(0..<1000))
   }
 
+  @Test func whatIsCalledInTheLastTurnIsCalled() throws {
+    let loop = try Loop()
+    let calls = Shared<[String]>([])
+    try loop.run {
+      loop.call(name: "last") {
+        calls.value.append("last")
+        loop.call(name: "later") { calls.value.append("later") }
+      }
+    }
+    #expect(calls.value == ["last", "later"])
+  }
+
+  @Test func aCallThatCallsItselfDoesNotKeepTheLoop() throws {
+    let loop = try Loop()
+    @Sendable func again() { loop.call(name: "again") { again() } }
+    try loop.run { again() }
+  }
+
   @Test func aScheduledCallIsMadeOnceAndNotWhenCancelled() throws {
     let loop = try Loop()
     let calls = Shared<[String]>([])
