@@ -56,7 +56,7 @@ public final class StreamListener: Sendable {
   }
 
   /// Waits for a connection. Throws `failed` when descriptors or memory have run out, at once and each
-  /// time: rest before you ask again, as `connections` does.
+  /// time, and after 64 connections in a row that were gone when they were accepted: rest before you ask again, as `connections` does.
   public func accept(
     until deadline: Instant = .distantFuture
   ) async throws(StreamError) -> Stream {
@@ -65,7 +65,7 @@ public final class StreamListener: Sendable {
   }
 
   /// The connections that arrive, one after another.
-  public var connections: Connections { Connections(watch: watch) }
+  public var connections: Connections { Connections(listener: self) }
 
   /// Listens no more. Connections that were not accepted are reset by the kernel. A task that waits here is
   /// woken with `closed`.
@@ -76,33 +76,34 @@ public final class StreamListener: Sendable {
 
   /// Connections as they arrive. Ends when the task is cancelled, which the loop's stop does, too, and
   /// when the listener is closed. Where descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS,
-  /// ENOMEM, `LoopOptions.descriptorsMax`), it rests for 100 ms and tries again; the clients wait in the
-  /// kernel's queue. Throws when the kernel refuses otherwise.
+  /// ENOMEM, ENOSPC, `LoopOptions.descriptorsMax`), or 64 accepts in a row have failed, it rests for
+  /// 100 ms and tries again; the clients wait in the kernel's queue. Throws when the kernel refuses otherwise.
+  /// It holds the listener.
   public struct Connections: AsyncSequence, Sendable {
     /// A connection.
     public typealias Element = Stream
     /// What the kernel refuses with.
     public typealias Failure = StreamError
 
-    fileprivate let watch: ListenerWatch
+    fileprivate let listener: StreamListener
 
     /// Starts to accept.
-    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(watch: watch) }
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(listener: listener) }
 
     /// Accepts one connection after another.
     public struct AsyncIterator: AsyncIteratorProtocol {
-      fileprivate let watch: ListenerWatch
+      fileprivate let listener: StreamListener
 
       /// Waits for the next connection; `nil` when the task is cancelled or the listener closed.
       public func next() async throws(StreamError) -> Stream? {
-        try await watch.next()
+        try await listener.watch.next()
       }
 
       /// The same; the isolation must be the loop's.
       public func next(
         isolation actor: isolated (any Actor)?
       ) async throws(StreamError) -> Stream? {
-        try await watch.next()
+        try await listener.watch.next()
       }
     }
   }
@@ -114,11 +115,16 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
   /// After running out of descriptors, some may have been closed by then.
   private static let restNanoseconds: UInt64 = 100_000_000
   private static let shortages: Set<Errno> = [
-    .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noBufferSpace, .noMemory,
+    .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noBufferSpace, .noMemory, .noSpace,
   ]
+  /// So many are no accident: accepting itself is forbidden (EPERM of a seccomp filter), and the
+  /// connection stays in the queue.
+  private static let abortedInARowMax = 64
 
   private let address: SocketAddress
   private var socket: ListeningSocket?
+  /// Connections that were gone since one was accepted, or none was there.
+  private var abortedInARow = 0
 
   override var what: String { "listener \(address)" }
 
@@ -148,6 +154,7 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
     guard !loop.engine.isFull else { throw .failed(action: "accepting", .tooManyOpenFiles) }
     switch loop.engine.kernel.accept(from: descriptor) {
     case .accepted(let number, let peer):
+      abortedInARow = 0
       let peerAddress = peer.socketAddress
       do throws(Errno) {
         let socket = try StreamSocket(
@@ -156,8 +163,14 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
       } catch {
         throw .failed(action: "accepting", error)
       }
-    case .wouldBlock: isReadable = false
-    case .aborted: break
+    case .wouldBlock:
+      abortedInARow = 0
+      isReadable = false
+    case .aborted(let errno):
+      abortedInARow += 1
+      guard abortedInARow < ListenerWatch.abortedInARowMax else {
+        throw .failed(action: "accepting", errno)
+      }
     case .failed(let errno): throw .failed(action: "accepting", errno)
     }
     return nil
@@ -171,13 +184,18 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
       } catch {
         switch error {
         case .cancelled, .closed: return nil
-        case .failed(_, let errno) where ListenerWatch.shortages.contains(errno):
+        case .failed(_, let errno) where mustRest(after: errno):
           let end = loop.now.advanced(by: ListenerWatch.restNanoseconds)
           if await loop.park("rest of accepting", until: end) == .cancelled { return nil }
         default: throw error
         }
       }
     }
+  }
+
+  /// Whether trying again later may do. After too many aborted ones each further one counts, too.
+  private func mustRest(after errno: Errno) -> Bool {
+    abortedInARow >= ListenerWatch.abortedInARowMax || ListenerWatch.shortages.contains(errno)
   }
 
   override func closeDescriptor(byReset isReset: Bool) {
