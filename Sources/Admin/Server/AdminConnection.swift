@@ -53,6 +53,7 @@ struct AdminConnection {
         let response = await answer(arrival.request)
         let closes = response.closes || !arrival.keepsConnection || number == limits.requestsMax
         try await send(response, answering: arrival.method, closing: closes)
+        if response.closes { return try await endRefused() }
         if closes { return }
         onRequest(false)
       }
@@ -65,9 +66,17 @@ struct AdminConnection {
   mutating func refuse(_ response: AdminResponse) async {
     do throws(StreamError) {
       try await send(response, answering: .get, closing: true)
+      try await endRefused()
     } catch {
       end(error)
     }
+  }
+
+  /// The client may still be sending what was refused; its answer must arrive all the same. Waits, so that
+  /// the connection keeps its place as long as its descriptor.
+  private func endRefused() async throws(StreamError) {
+    stream.close(expectingMore: true)
+    try await stream.waitClosed()
   }
 
   private func end(_ error: StreamError) {

@@ -140,7 +140,7 @@ private struct ConnectRace {
       var failures: [HostConnectError.Attempt] = []
 
       func startNext() {
-        // What is cancelled ends, and must not have others begin.
+        // What was given up, a delay that is cancelled must not begin again.
         guard !group.isCancelled, started < targets.count else { return }
         let target = targets[started]
         started += 1
@@ -170,10 +170,10 @@ private struct ConnectRace {
         case .connected(let stream): stream.abort()
         case .failed(let address, let error):
           failures.append(HostConnectError.Attempt(address: address, error: error))
-          if winner == nil, !Task.isCancelled, error != .deadlinePassed { startNext() }
+          if error != .deadlinePassed { startNext() }
         case .delayOver(let number):
           // Where an attempt has failed meanwhile, the next one has been started for that.
-          if winner == nil, !Task.isCancelled, number == started { startNext() }
+          if number == started { startNext() }
         }
         if winner == nil, failures.count == started { group.cancelAll() }
       }

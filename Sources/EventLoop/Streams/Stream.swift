@@ -216,11 +216,17 @@ public final class Stream: Sendable {
 
   /// Ends the stream. What was written is still sent, in the background, for as long as `linger`, and
   /// also when the stream is dropped; a loop that ends waits for it. What has arrived and was not
-  /// read is thrown away. When that takes too long, or the peer goes on sending (more than 1 MiB), the
+  /// read is thrown away. When sending takes too long, or the peer goes on sending (more than 1 MiB), the
   /// connection is reset. A task that waits here is woken with `closed`.
-  public func close() {
+  ///
+  /// `expectingMore` is for who closes in the middle of what the peer sends, having refused a request for
+  /// example. Bytes that meet a closed socket are answered with a reset, which can destroy at the peer
+  /// what was sent to it. So only the write half is closed behind what is buffered, and what comes is
+  /// thrown away until the peer finishes or `linger` is over; that long the descriptor stays open. Without
+  /// it, this is done only where something lies unread already. It changes nothing for unix sockets.
+  public func close(expectingMore: Bool = false) {
     socket.loop.checkIsolated()
-    socket.closeGently()
+    socket.closeGently(expectingMore: expectingMore)
   }
 
   /// Ends the stream at once with a reset, so that its peer sees that this was no orderly end. What is

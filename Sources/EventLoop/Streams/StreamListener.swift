@@ -12,7 +12,7 @@ import Reactor
 /// Everything here is for tasks of its loop, and traps on any other thread, but for making one, which is
 /// possible also while the loop does not run. One task at a time may accept; a second one traps.
 public final class StreamListener: Sendable {
-  fileprivate let watch: ListenerWatch
+  private let watch: ListenerWatch
 
   /// Where it listens: the port that the kernel chose where 0 was asked for.
   public let address: SocketAddress
@@ -56,7 +56,7 @@ public final class StreamListener: Sendable {
   }
 
   /// Waits for a connection. Throws `failed` when descriptors or memory have run out, at once and each
-  /// time: rest before you ask again, as `connections` does.
+  /// time, and after 64 connections in a row that were gone when they were accepted: rest before you ask again, as `connections` does.
   public func accept(
     until deadline: Instant = .distantFuture
   ) async throws(StreamError) -> Stream {
@@ -75,9 +75,10 @@ public final class StreamListener: Sendable {
   }
 
   /// Connections as they arrive. Ends when the task is cancelled, which the loop's stop does, too, and
-  /// when the listener is closed, which it holds on to. Where descriptors or memory have run out (EMFILE,
-  /// ENFILE, ENOBUFS, ENOMEM, ENOSPC for epoll(7), `LoopOptions.descriptorsMax`), it rests for 100 ms and tries again; the clients wait in the
-  /// kernel's queue. Throws when the kernel refuses otherwise.
+  /// when the listener is closed. Where descriptors or memory have run out (EMFILE, ENFILE, ENOBUFS,
+  /// ENOMEM, ENOSPC, `LoopOptions.descriptorsMax`), or 64 accepts in a row have failed, it rests for
+  /// 100 ms and tries again; the clients wait in the kernel's queue. Throws when the kernel refuses otherwise.
+  /// It holds the listener.
   public struct Connections: AsyncSequence, Sendable {
     /// A connection.
     public typealias Element = Stream
@@ -114,12 +115,16 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
   /// After running out of descriptors, some may have been closed by then.
   private static let restNanoseconds: UInt64 = 100_000_000
   private static let shortages: Set<Errno> = [
-    .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noBufferSpace, .noMemory,
-    .noSpace,
+    .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noBufferSpace, .noMemory, .noSpace,
   ]
+  /// So many are no accident: accepting itself is forbidden (EPERM of a seccomp filter), and the
+  /// connection stays in the queue.
+  private static let abortedInARowMax = 64
 
   private let address: SocketAddress
   private var socket: ListeningSocket?
+  /// Connections that were gone since one was accepted, or none was there.
+  private var abortedInARow = 0
 
   override var what: String { "listener \(address)" }
 
@@ -149,6 +154,7 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
     guard !loop.engine.isFull else { throw .failed(action: "accepting", .tooManyOpenFiles) }
     switch loop.engine.kernel.accept(from: descriptor) {
     case .accepted(let number, let peer):
+      abortedInARow = 0
       let peerAddress = peer.socketAddress
       do throws(Errno) {
         let socket = try StreamSocket(
@@ -157,8 +163,14 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
       } catch {
         throw .failed(action: "accepting", error)
       }
-    case .wouldBlock: isReadable = false
-    case .aborted: break
+    case .wouldBlock:
+      abortedInARow = 0
+      isReadable = false
+    case .aborted(let errno):
+      abortedInARow += 1
+      guard abortedInARow < ListenerWatch.abortedInARowMax else {
+        throw .failed(action: "accepting", errno)
+      }
     case .failed(let errno): throw .failed(action: "accepting", errno)
     }
     return nil
@@ -172,13 +184,18 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
       } catch {
         switch error {
         case .cancelled, .closed: return nil
-        case .failed(_, let errno) where ListenerWatch.shortages.contains(errno):
+        case .failed(_, let errno) where mustRest(after: errno):
           let end = loop.now.advanced(by: ListenerWatch.restNanoseconds)
           if await loop.park("rest of accepting", until: end) == .cancelled { return nil }
         default: throw error
         }
       }
     }
+  }
+
+  /// Whether trying again later may do. After too many aborted ones each further one counts, too.
+  private func mustRest(after errno: Errno) -> Bool {
+    abortedInARow >= ListenerWatch.abortedInARowMax || ListenerWatch.shortages.contains(errno)
   }
 
   override func closeDescriptor(byReset isReset: Bool) {

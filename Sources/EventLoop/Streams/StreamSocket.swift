@@ -8,8 +8,10 @@
 //       └── abort(), or dropped: reset ────────────────────────────────────────────────────┘
 //
 // A socket that is closed while bytes lie unread answers with a reset, which may destroy at the
-// peer what was sent to it. So where something was not read, the write half is closed first, and what
-// arrives until the peer has finished is thrown away, up to a bound.
+// peer what was sent to it. The same happens when bytes arrive after the close. So where something was not
+// read, or the closer says that more is under way, the write half is closed first, and what arrives until
+// the peer has finished is thrown away, up to a bound. Not always: a peer that keeps its half open would
+// hold every descriptor for as long as the linger.
 
 import Addressing
 import Glibc
@@ -44,6 +46,8 @@ final class StreamSocket: Watch, @unchecked Sendable {
   /// The write half is to be closed behind what is buffered.
   private var isFinishing = false
   private(set) var isClosing = false
+  /// Whoever closes knows that the peer is still sending.
+  private var expectsMore = false
   private var isConnecting = false
   private var discardedBytes = 0
   private var lingerEnd: ScheduledCall?
@@ -305,9 +309,11 @@ final class StreamSocket: Watch, @unchecked Sendable {
   // MARK: The end
 
   /// Closes behind what is buffered; bounded by `linger`.
-  func closeGently() {
+  func closeGently(expectingMore: Bool) {
     guard isOpen, !isClosing else { return }
     isClosing = true
+    // What a unix socket has delivered is not destroyed by what its peer sends later.
+    expectsMore = expectingMore && !readsInPieces
     wakeReader()
     wakeWriter()
     input.removeAll()
@@ -318,17 +324,19 @@ final class StreamSocket: Watch, @unchecked Sendable {
   private func startLinger() {
     let end = engine.kernel.now().advanced(by: linger.wholeNanoseconds)
     lingerEnd = loop.call(at: end, name: "end of linger") { [self] in
+      // Where all was sent, a reset would only endanger it.
+      guard !output.isEmpty else { return close() }
       closeFailure = .failed(action: "closing", .timedOut)
       close(byReset: true)
     }
     engine.lingering += 1
   }
 
-  /// Everything was sent: closes, unless something lies unread.
+  /// Everything was sent: closes, unless something lies unread or will come.
   private func finishClosing() {
     if let writeFailure { closeFailure = .failed(action: "writing", writeFailure) }
-    let isUnread = engine.kernel.receiveQueueBytes(descriptor) > 0
-    guard isUnread, writeFailure == nil, readFailure == nil, !hasEnded else { return close() }
+    guard writeFailure == nil, readFailure == nil, !hasEnded else { return close() }
+    guard expectsMore || engine.kernel.receiveQueueBytes(descriptor) > 0 else { return close() }
     engine.kernel.shutdownWrite(descriptor)
     if lingerEnd == nil { startLinger() }
     discard()

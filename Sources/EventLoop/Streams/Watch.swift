@@ -129,7 +129,10 @@ class Watch: @unchecked Sendable {
 
   /// Nobody holds what was made with this watch any more. Any thread.
   final func drop() {
-    if loop.engine.isOnThread { wasDropped() } else { loop.engine.post(.drop(token)) }
+    let engine = loop.engine
+    if engine.isOnThread { return wasDropped() }
+    // A loop that does not run may never do again: nobody would take the message.
+    if !engine.whileIdle({ wasDropped() }) { engine.post(.drop(token)) }
   }
 
   /// The owner is gone without having closed.

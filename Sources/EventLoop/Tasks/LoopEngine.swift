@@ -59,6 +59,8 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
 
   /// How often a job may read or accept without waiting.
   private static let operationsPerJob = 64
+  /// How often the end waits for what calls have called meanwhile: a call may call itself for ever.
+  private static let lastRoundsMax = 64
 
   let kernel = LinuxKernel()
   let options: LoopOptions
@@ -95,6 +97,8 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   private let slowNanoseconds: UInt64
   /// The pthread that runs the loop, 0 while none does.
   private let thread = Atomic<UInt>(0)
+  /// Held while the loop begins to run, and by who uses it while it does not.
+  private let idle = Lock(())
 
   init(_ options: LoopOptions) throws(Errno) {
     precondition(options.jobsPerTurn > 0)
@@ -130,8 +134,11 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   }
 
   func begin() {
-    let (isFirst, _) = thread.compareExchange(
-      expected: 0, desired: pthread_self(), ordering: .acquiringAndReleasing)
+    let isFirst = idle.withLock { _ in
+      thread.compareExchange(
+        expected: 0, desired: pthread_self(), ordering: .acquiringAndReleasing
+      ).exchanged
+    }
     precondition(isFirst, "the loop \(options.name) runs already")
     isStopping = false
     registry.reopen()
@@ -139,6 +146,16 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
 
   func end() {
     thread.store(0, ordering: .releasing)
+  }
+
+  /// Calls `body` if no thread runs the loop, and lets none begin meanwhile. Returns whether it did.
+  /// Any thread but the loop's.
+  func whileIdle(_ body: () -> Void) -> Bool {
+    idle.withLock { _ in
+      guard thread.load(ordering: .acquiring) == 0 else { return false }
+      body()
+      return true
+    }
   }
 
   /// Any thread.
@@ -154,7 +171,14 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     registry.cancelAll()
     // What was called before the end is called; what was closed is delivered, each stream for as long as its
     // linger lasts; what is still open then is dropped.
-    while registry.hasTasks || hasWork || lingering > 0 || !inbox.prepareToSleep() { turn() }
+    var rounds = 0
+    while true {
+      while registry.hasTasks || hasWork || lingering > 0 { turn() }
+      // The last turn may have left messages, and these new tasks.
+      guard rounds < LoopEngine.lastRoundsMax, !inbox.prepareToSleep() else { break }
+      rounds += 1
+      turn()
+    }
     for watch in watches.all { watch.wasDropped() }
   }
 

@@ -191,6 +191,22 @@ private let silentIP = IPv4Address(rawValue: 0x7F00_0002)
     }
   }
 
+  @Test func whatWasGivenUpIsNotBegunAgain() throws {
+    let loop = try Loop()
+    try loop.run {
+      let place = try await HalfSilent()
+      await #expect(throws: StreamError.deadlinePassed) {
+        _ = try await Stream.connect(
+          toHost: "host", port: place.port, resolver: resolver([.v4(silentIP), .v4(.loopback)]),
+          attemptDelay: .seconds(3600), until: loop.now.advanced(by: 40_000_000))
+      }
+      // The second address was not tried.
+      await #expect(throws: StreamError.deadlinePassed) {
+        _ = try await place.listener.accept(until: loop.soon)
+      }
+    }
+  }
+
   @Test func aNameThatIsUnknownIsNoAddress() throws {
     let resolver = HostResolver(pool: pool) { name throws(HostNameError) in
       throw HostNameError(name: name, reason: "unknown")

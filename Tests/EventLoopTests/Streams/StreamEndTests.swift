@@ -88,6 +88,35 @@ import Testing
     }
   }
 
+  @Test func whatComesAfterTheCloseDoesNotDestroyWhatWasSent() throws {
+    let loop = try Loop()
+    try loop.run {
+      let ends = try await Connected()
+      try ends.server.write(Array("answer".utf8))
+      ends.server.close(expectingMore: true)
+      // It arrives at a socket that would have been closed otherwise.
+      try ends.client.write(pattern(1000))
+      try await loop.sleep(for: .milliseconds(5))
+      try ends.client.write(pattern(1000))
+      #expect(try await ends.client.readToEnd(max: 100) == Array("answer".utf8))
+      #expect(loop.listing.descriptors.contains { $0.what.hasSuffix(", closing") })
+      ends.client.close()
+      try await ends.server.waitClosed()
+    }
+  }
+
+  @Test func aPeerThatNeverFinishesIsNotWaitedForLongerThanLinger() throws {
+    try Loop().run {
+      let ends = try await Connected()
+      ends.server.linger = .milliseconds(20)
+      try ends.server.write([1])
+      ends.server.close(expectingMore: true)
+      // All was sent, so this is no failure and no reset.
+      try await ends.server.waitClosed()
+      #expect(try await ends.client.readToEnd(max: 10) == [1])
+    }
+  }
+
   @Test func aPeerThatGoesOnSendingIsResetInTheEnd() throws {
     let loop = try Loop()
     try loop.run {

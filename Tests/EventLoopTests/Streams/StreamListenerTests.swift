@@ -162,6 +162,33 @@ import Testing
     }
   }
 
+  @Test func connectionsHoldTheirListener() throws {
+    try Loop().run {
+      func connections() throws -> (StreamListener.Connections, SocketAddress) {
+        let listener = try StreamListener(at: .v4(.loopback, port: 0))
+        return (listener.connections, listener.address)
+      }
+      let (connections, address) = try connections()
+      let client = try await Stream.connect(to: address)
+      var iterator = connections.makeAsyncIterator()
+      let server = try #require(try await iterator.next())
+      try server.write([1])
+      #expect(try await client.read() == [1])
+    }
+  }
+
+  @Test func aListenerIsClosedAlsoWhenItsLoopDoesNotRun() throws {
+    let loop = try Loop()
+    let path = Self.path()
+    func listen() throws {
+      let listener = try StreamListener(at: .unix(path: path), on: loop)
+      #expect(listener.address == .unix(path: path))
+    }
+    try listen()
+    #expect(access(path, F_OK) == -1)
+    try loop.run { #expect(loop.listing.descriptors == []) }
+  }
+
   @Test func aSocketThatListensMayBeTakenOver() throws {
     try Loop().run {
       let socket = try ListeningSocket(

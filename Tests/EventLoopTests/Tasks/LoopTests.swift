@@ -149,16 +149,22 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(seen.value == Array(0..<1000))
   }
 
-  @Test func whatIsCalledLastIsCalled() throws {
+  @Test func whatIsCalledInTheLastTurnIsCalled() throws {
     let loop = try Loop()
-    let made = Lock(0)
+    let calls = Shared<[String]>([])
     try loop.run {
       loop.call(name: "last") {
-        made.withLock { $0 += 1 }
-        loop.call(name: "after the last") { made.withLock { $0 += 1 } }
+        calls.value.append("last")
+        loop.call(name: "later") { calls.value.append("later") }
       }
     }
-    #expect(made.withLock { $0 } == 2)
+    #expect(calls.value == ["last", "later"])
+  }
+
+  @Test func aCallThatCallsItselfDoesNotKeepTheLoop() throws {
+    let loop = try Loop()
+    @Sendable func again() { loop.call(name: "again") { again() } }
+    try loop.run { again() }
   }
 
   @Test func aScheduledCallIsMadeOnceAndNotWhenCancelled() throws {
