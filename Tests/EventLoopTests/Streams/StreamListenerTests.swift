@@ -66,22 +66,6 @@ import Testing
     }
   }
 
-  @Test func theSequenceHoldsOnToItsListener() throws {
-    let loop = try Loop()
-    try loop.run {
-      func listen() throws -> (SocketAddress, StreamListener.Connections) {
-        let listener = try StreamListener(at: .v4(.loopback, port: 0))
-        return (listener.address, listener.connections)
-      }
-      let (address, connections) = try listen()
-      let client = try await Stream.connect(to: address)
-      let iterator = connections.makeAsyncIterator()
-      let server = try #require(try await iterator.next())
-      try server.write([7])
-      #expect(try await client.read(exactly: 1) == [7])
-    }
-  }
-
   @Test func cancellationEndsTheSequence() throws {
     let loop = try Loop()
     try loop.run {
@@ -170,7 +154,7 @@ import Testing
       }
       let (connections, address) = try connections()
       let client = try await Stream.connect(to: address)
-      var iterator = connections.makeAsyncIterator()
+      let iterator = connections.makeAsyncIterator()
       let server = try #require(try await iterator.next())
       try server.write([1])
       #expect(try await client.read() == [1])
