@@ -114,6 +114,7 @@ def run(report: Report, kind: str) -> None:
             bare = [bare_share(report, binary, port, core)]
             with Sluice(configuration(port, ""), core=core) as proxy:
                 settle(proxy)
+                proxy.metrics()  # who asks for them has a thread of its own, from the first time on
                 idle, before = share(proxy, IDLE_SECONDS), threads(proxy)
             check = f"{{tcp: {{}}, every: {EVERY_SECONDS}s}}"
             with Sluice(configuration(port, check), core=core) as proxy:

@@ -210,6 +210,7 @@ def judge_records(report: Report, proxy: Sluice, findings: Findings) -> None:
 def measure(report: Report, proxy: Sluice, world: World) -> None:
     """Traffic, reloads, and what is left of them."""
     findings, held = Findings(), Held(world.dice)
+    proxy.metrics()  # who asks for them has a thread of its own, from the first time on
     descriptors = warm_up(proxy, world.steady)
     with contextlib.ExitStack() as stack:
         steady = stack.enter_context(traffic(exchange, world.steady, SESSIONS))
