@@ -56,8 +56,8 @@ actor ControlPlane {
   let resolver: HostResolver
   var names = NameTable()
   var nameWatches: [String: NameWatch] = [:]
-  lazy var health = HealthMonitor(on: loop, logger: logger) { id, isUp in
-    self.assumeIsolated { $0.note(id, isUp: isUp) }
+  lazy var health = HealthMonitor(on: loop, logger: logger) { [weak self] id, isUp in
+    self?.assumeIsolated { $0.note(id, isUp: isUp) }
   }
   /// The endpoints that are checked, as workers look at them.
   var checkedStates: [HealthSubject.ID: EndpointState] = [:]
@@ -154,9 +154,9 @@ actor ControlPlane {
     let loop = loop
     return try RunningProxy(
       plan, names: names.resolutions, failures: failures, handedOver: handedOver, logger: logger
-    ) {
-      worker, report in
-      // The workers have ended when the loop does.
+    ) { [weak self] worker, report in
+      // Not held on to: the workers are this object's own.
+      guard let self else { return }
       loop.call(name: "report of worker \(worker)") {
         self.assumeIsolated { $0.receive(report, of: worker) }
       }
