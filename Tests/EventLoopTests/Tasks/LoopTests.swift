@@ -161,12 +161,6 @@ final class Shared<Value>: @unchecked Sendable {
     #expect(calls.value == ["last", "later"])
   }
 
-  @Test func aCallThatCallsItselfDoesNotKeepTheLoop() throws {
-    let loop = try Loop()
-    @Sendable func again() { loop.call(name: "again") { again() } }
-    try loop.run { again() }
-  }
-
   @Test func aScheduledCallIsMadeOnceAndNotWhenCancelled() throws {
     let loop = try Loop()
     let calls = Shared<[String]>([])
