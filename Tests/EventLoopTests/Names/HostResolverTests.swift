@@ -66,7 +66,7 @@ import Testing
     let resolver = HostResolver(pool: pool) { name throws(HostNameError) in
       inside.withLock { $0 += 1 }
       // All four are inside before one returns.
-      while inside.withLock({ $0 }) < 4 { usleep(1000) }
+      while inside.withLock({ $0 }) < 4 { _ = poll(nil, 0, 1) }
       return [.v4(.loopback)]
     }
     try loop.run {
@@ -83,7 +83,7 @@ import Testing
     let loop = try Loop()
     let mayEnd = Lock(false)
     let resolver = HostResolver(pool: pool) { name throws(HostNameError) in
-      while !mayEnd.withLock({ $0 }) { usleep(1000) }
+      while !mayEnd.withLock({ $0 }) { _ = poll(nil, 0, 1) }
       throw HostNameError(name: name, reason: "late")
     }
     try loop.run {
