@@ -12,6 +12,8 @@ SWIFTFLAGS := $(if $(STRICT),-Xswiftc -warnings-as-errors)
 export SWIFT_DETERMINISTIC_HASHING := 1
 # Under a sanitizer everything takes several times as long: shorter walks, the same ground.
 SANITIZED := SLUICE_SCHEDULES=$${SLUICE_SCHEDULES:-60} SLUICE_FUZZ_FILES=$${SLUICE_FUZZ_FILES:-200}
+# No code of these runs in more than one thread.
+SINGLE_THREADED := Configuration Balancing HTTP1
 RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
 
 # The container engine, and what the image is called. BUILD_IMAGE and RUNTIME_IMAGE replace the bases
@@ -49,9 +51,10 @@ test: ## Run the tests
 	swift test $(SWIFTFLAGS)
 
 .PHONY: test-thread test-address
-test-thread: ## Run the tests under the thread sanitizer (but for the configuration's: it has one thread)
+test-thread: ## Run the tests under the thread sanitizer, but for those of targets that have one thread
 	@scripts/install.sh build
-	$(SANITIZED) swift test $(SWIFTFLAGS) --disable-xctest --skip ConfigurationTests --sanitize=thread --scratch-path .build-thread
+	$(SANITIZED) swift test $(SWIFTFLAGS) --disable-xctest $(foreach target,$(SINGLE_THREADED),--skip $(target)Tests) \
+	  --sanitize=thread --scratch-path .build-thread
 test-address: ## Run the tests under the address sanitizer
 	@scripts/install.sh build
 	$(SANITIZED) swift test $(SWIFTFLAGS) --disable-xctest --sanitize=address --scratch-path .build-address

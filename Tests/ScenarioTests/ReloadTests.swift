@@ -112,6 +112,25 @@ struct ReloadTests {
     #expect(try Connection(taken.address).rest() == "taken")
   }
 
+  @Test("What the open-files limit has no room for leaves everything as it was")
+  func noRoom() throws {
+    func limited(_ listeners: Int) -> String {
+      let listen = Array(repeating: "\"127.0.0.1:0\"", count: listeners).joined(separator: ", ")
+      return """
+        workers: 1
+        relay: {pipes: 0}
+        routes:
+          r: {listen: [\(listen)], to: "127.0.0.1:9"}
+        """
+    }
+    let proxy = try ProxyProcess(limited(1), shell: "ulimit -n 64;")
+    let line = try proxy.reload(limited(60))
+    #expect(line.message == "the configuration was not reloaded")
+    #expect(line["cause"]?.contains("open-files limit of 64") == true)
+    #expect(try proxy.reload(limited(20)).message == "reloaded")
+    #expect(proxy.event("not all of a change could be had")?["cause"]?.contains("sessions") == true)
+  }
+
   @Test("A name that cannot be looked up leaves everything as it was")
   func cannotResolve() throws {
     let proxy = try ProxyProcess(file("\"builtin:echo\""))

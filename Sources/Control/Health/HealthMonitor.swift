@@ -149,7 +149,11 @@ final class HealthMonitor: @unchecked Sendable {
     if !arrivals.isEmpty { hasArrivals.set() }
     for (id, endpoint) in before where endpoints[id] == nil {
       endpoint.remove()
-      if !endpoint.state.isUp { onChange(id, true) }
+      guard !endpoint.state.isUp else { continue }
+      onChange(id, true)
+      logger.info(
+        "endpoint is not checked any more",
+        metadata: ["upstream": "\(id.upstream)", "endpoint": "\(endpoint.subject.name)"])
     }
     reviewUpstreams()
   }

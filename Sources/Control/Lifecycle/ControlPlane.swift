@@ -127,10 +127,13 @@ actor ControlPlane {
     await shutDown(running)
   }
 
+  /// How often it is looked whether the access log has lost anything.
+  private static let lossLookPause = Duration.seconds(5)
+
   /// Has the access log's losses told, though its own thread may be waiting for a reader that has stopped.
   private func tellLosses(of accessLog: AccessLog) async throws {
     while true {
-      try await loop.sleep(for: .seconds(5))
+      try await loop.sleep(for: ControlPlane.lossLookPause)
       accessLog.tellLosses()
     }
   }

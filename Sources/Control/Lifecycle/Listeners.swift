@@ -217,9 +217,9 @@ final class Listeners {
     return all.first { $0.claim.overlaps(claim) }
   }
 
-  /// Makes the listeners that were prepared those of the process; call once for each. Those that are gone stay open until
-  /// `closeRemoved`; `version` is that of the topology in which they are gone. Returns what could not
-  /// be changed about those that stay, in words.
+  /// Makes the listeners that were prepared those of the process; call once for each. Those that are
+  /// gone stay open until `closeRemoved`; `version` is that of the topology in which they are gone.
+  /// Returns what could not be changed about those that stay, in words.
   func commit(_ prepared: PreparedListeners, in version: Int) -> [String] {
     prepared.opened = []
     var complaints: [String] = []

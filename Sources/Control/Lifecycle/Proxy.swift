@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The proxy as one call: a loop on the calling thread, the control plane on it, and after it the end of the
-// threads that it has told to stop.
+// The proxy as one call: a loop on the calling thread, and the control plane on it.
 
 import CLinux
 import EventLoop
@@ -23,8 +22,7 @@ public enum Proxy {
 
   /// Serves until a signal ends it and the sessions have drained. Blocks. `manager` is told what becomes
   /// of the proxy, `source` is read again on SIGHUP, `openStatus` makes what answers questions if the plan
-  /// wants that. Throws everything that stands in the way of
-  /// starting.
+  /// wants that. Throws everything that stands in the way of starting.
   public static func run(
     _ plan: ProxyPlan, source: PlanSource, log: EventLog, manager: sending ServiceNotifier? = nil,
     openStatus: @escaping StatusService.Opening

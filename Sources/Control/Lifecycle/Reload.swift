@@ -136,7 +136,7 @@ extension ControlPlane {
     let old = (plan: plan, listeners: running.listeners.all)
     do throws(StartFailure) {
       for complaint in try running.use(new, names: names.resolutions) {
-        logger.warning("a listener keeps an old setting", metadata: ["cause": "\(complaint)"])
+        logger.warning("not all of a change could be had", metadata: ["cause": "\(complaint)"])
       }
     } catch {
       return error.reasons

@@ -89,7 +89,12 @@ final class RunningProxy {
         "spin: burns the CPU quota of this control group (\(quota) thousandths of a processor), "
           + "which then throttles the proxy; set it to off")
     }
-    let openFilesMax = raiseOpenFilesLimit()
+    return try shareOut(raiseOpenFilesLimit(), to: plan, processors)
+  }
+
+  private static func shareOut(
+    _ openFilesMax: Int, to plan: ProxyPlan, _ processors: AvailableProcessors
+  ) throws(StartFailure) -> ResourceBudget {
     guard let budget = ResourceBudget(plan, openFilesMax: openFilesMax, processors: processors)
     else {
       throw StartFailure(
@@ -162,14 +167,19 @@ final class RunningProxy {
   /// concerned; `isUsed` tells when they have. Throws everything that stands in the way, and then nothing
   /// has changed. Returns, in sentences, what of the plan could not be had after all.
   func use(_ plan: ProxyPlan, names: [String: Resolution]) throws(StartFailure) -> [String] {
+    let sessionsMax = try self.sessionsMax(of: plan)
     let prepared = try listeners.prepare(plan)
     let known = RunningProxy.addresses(of: builtins)
     builtins += try RunningProxy.serve(plan.builtinServices.filter { known[$0] == nil }, budget)
-    let sessionsMax = self.sessionsMax(of: plan)
     let next = ledger.build(
       plan, names: names, builtins: RunningProxy.addresses(of: builtins), listeners: prepared.all,
       sessionsMax: sessionsMax)
-    let complaints = listeners.commit(prepared, in: next.version)
+    var complaints = listeners.commit(prepared, in: next.version)
+    if sessionsMax < topology.sessionsMax {
+      complaints.append(
+        "the open-files limit of \(budget.openFilesMax) has room for \(sessionsMax) sessions now, not for "
+          + "\(topology.sessionsMax): listeners, checks and builtin endpoints need the rest")
+    }
     guard next !== topology else { return complaints }
     topology = next
     accessLog?.use(next)
@@ -178,13 +188,13 @@ final class RunningProxy {
   }
 
   /// How many sessions there is room for beside what a plan needs: as many as at the start, unless it needs
-  /// more descriptors than the plan of the start.
-  private func sessionsMax(of plan: ProxyPlan) -> Int {
+  /// more descriptors than the plan of the start. Throws when there is no room for a single one.
+  private func sessionsMax(of plan: ProxyPlan) throws(StartFailure) -> Int {
     var plan = plan
     plan.workers = .count(workers.count)
     let processors = AvailableProcessors(affinity: workers.count, quotaThousandths: nil)
-    let now = ResourceBudget(plan, openFilesMax: budget.openFilesMax, processors: processors)
-    return min(budget.sessionsMax, now?.sessionsMax ?? 1)
+    let now = try RunningProxy.shareOut(budget.openFilesMax, to: plan, processors)
+    return min(budget.sessionsMax, now.sessionsMax)
   }
 
   /// A worker has gone over to a topology.

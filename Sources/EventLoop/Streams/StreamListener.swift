@@ -56,7 +56,8 @@ public final class StreamListener: Sendable {
   }
 
   /// Waits for a connection. Throws `failed` when descriptors or memory have run out, at once and each
-  /// time, and after 64 connections in a row that were gone when they were accepted: rest before you ask again, as `connections` does.
+  /// time, and after 64 connections in a row that were gone when they were accepted: rest before you ask
+  /// again, as `connections` does.
   public func accept(
     until deadline: Instant = .distantFuture
   ) async throws(StreamError) -> Stream {

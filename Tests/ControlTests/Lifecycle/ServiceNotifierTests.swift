@@ -46,12 +46,12 @@ struct ServiceNotifierTests {
       ("/" + String(repeating: "x", count: 200), "it is neither a path nor an abstract name"),
     ])
   func unreachable(socket: String, cause: String) throws {
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let manager = try #require(self.manager(["NOTIFY_SOCKET": socket]))
     manager.ready("", now: LinuxKernel().now(), logger: recorder.logger)
     manager.alive(logger: recorder.logger)
     manager.stopping("", now: LinuxKernel().now(), logger: recorder.logger)
-    #expect(recorder.causes == [cause])
+    #expect(recorder.values(of: "cause") == [cause])
     #expect(manager.retryAt == .distantFuture)
   }
 
@@ -59,7 +59,7 @@ struct ServiceNotifierTests {
   func fullQueue() throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let reader = try DatagramReader("\(folder)/notify")
     let manager = try #require(self.manager(["NOTIFY_SOCKET": "\(folder)/notify"]))
     // Nobody reads: it is full after some.
@@ -81,7 +81,7 @@ struct ServiceNotifierTests {
     #expect(reader.next() == nil)
     manager.alive(logger: recorder.logger)
     #expect(reader.next() == "WATCHDOG=1")
-    #expect(recorder.causes.isEmpty)
+    #expect(recorder.values(of: "cause").isEmpty)
   }
 }
 

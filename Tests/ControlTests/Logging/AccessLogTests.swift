@@ -89,44 +89,44 @@ struct AccessLogTests {
 
   @Test("Without a destination there is no log")
   func off() throws {
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let plan = LogPlan(access: .off)
     #expect(try AccessLog.open(plan, workers: 1, logger: recorder.logger) == nil)
   }
 
   @Test("On a full disk records are lost, counted and told")
   func fullDisk() throws {
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("/dev/full", recorder: recorder))
     try log.start(.text, topology: sampleTopology())
     for _ in 0..<3 { log.rings[0].write(sampleRecord()) }
     log.stop()
-    #expect(recorder.counts == 3)
-    #expect(recorder.causes.allSatisfy { $0 == "No space left on device" })
+    #expect(recorder.lostCount == 3)
+    #expect(recorder.values(of: "cause").allSatisfy { $0 == "No space left on device" })
   }
 
   @Test("What is lost soon after a complaint is told without a further record")
   func laterLoss() throws {
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("/dev/full", recorder: recorder))
     try log.start(.text, topology: sampleTopology(), lossPause: .milliseconds(500))
     for count in 1...2 {
       log.rings[0].write(sampleRecord())
-      #expect(eventually { recorder.counts >= count })
+      #expect(eventually { recorder.lostCount >= count })
     }
     log.stop()
   }
 
   @Test("What a slow reader costs is counted and told")
   func slowReader() throws {
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("/dev/null", recorder: recorder, queue: 16))
     // The thread does not run yet: as slow as can be.
     for _ in 0..<20 { log.rings[0].write(sampleRecord()) }
     try log.start(.text, topology: sampleTopology())
     log.stop()
-    #expect(recorder.counts == 4)
-    #expect(recorder.causes == ["its reader is too slow"])
+    #expect(recorder.lostCount == 4)
+    #expect(recorder.values(of: "cause") == ["its reader is too slow"])
   }
 
   @Test("While its reader has stopped, losses are told by whoever asks for that, each of them once")
@@ -138,7 +138,7 @@ struct AccessLogTests {
     let reader = Glibc.open("\(folder)/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
     defer { close(reader) }
     while write(reader, [UInt8](repeating: 10, count: 4096), 4096) > 0 {}
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("\(folder)/log", recorder: recorder, queue: 16))
     try log.start(.text, topology: sampleTopology())
     var sent = 0
@@ -152,14 +152,14 @@ struct AccessLogTests {
     }
     lose(5)
     log.tellLosses()
-    let told = recorder.counts
+    let told = recorder.lostCount
     #expect(told == 5)
     lose(1)
     log.tellLosses()
-    #expect(recorder.counts == told, "a moment ago it was told")
+    #expect(recorder.lostCount == told, "a moment ago it was told")
     log.tellLosses(lossPause: .zero)
-    #expect(recorder.counts == 6)
-    #expect(recorder.causes.allSatisfy { $0 == "its reader is too slow" })
+    #expect(recorder.lostCount == 6)
+    #expect(recorder.values(of: "cause").allSatisfy { $0 == "its reader is too slow" })
     var received = ""
     var buffer = [UInt8](repeating: 0, count: 65536)
     let isComplete = eventually {
@@ -170,7 +170,7 @@ struct AccessLogTests {
     }
     #expect(isComplete)
     log.stop()
-    #expect(recorder.counts == 6)
+    #expect(recorder.lostCount == 6)
   }
 
   @Test("A reader that has stopped does not keep the log from ending, and that is told")
@@ -183,12 +183,12 @@ struct AccessLogTests {
     let reader = Glibc.open("\(folder)/log", O_RDWR | O_NONBLOCK | O_CLOEXEC)
     defer { close(reader) }
     while write(reader, [UInt8](repeating: 10, count: 4096), 4096) > 0 {}
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("\(folder)/log", recorder: recorder))
     try log.start(.text, topology: sampleTopology())
     log.rings[0].write(sampleRecord())
     log.stop()
-    #expect(recorder.causes == ["its reader has stopped reading"])
+    #expect(recorder.values(of: "cause") == ["its reader has stopped reading"])
   }
 
   @Test("A file that was renamed is opened again under its name, and no record is lost")
@@ -216,13 +216,13 @@ struct AccessLogTests {
   func cannotReopen() throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let recorder = EventRecorder()
+    let recorder = CollectedLog()
     let log = try #require(try open("\(folder)/log", recorder: recorder))
     try log.start(.text, topology: sampleTopology())
     #expect(rename("\(folder)/log", "\(folder)/old") == 0)
     #expect(mkdir("\(folder)/log", 0o700) == 0)
     log.reopen()
-    #expect(eventually { recorder.causes == ["Is a directory"] })
+    #expect(eventually { recorder.values(of: "cause") == ["Is a directory"] })
     log.rings[0].write(sampleRecord())
     log.stop()
     #expect(text("\(folder)/old").split(separator: "\n").count == 1)
@@ -265,7 +265,7 @@ struct AccessLogTests {
   }
 
   private func open(
-    _ path: String, workers: Int = 1, recorder: EventRecorder = EventRecorder(),
+    _ path: String, workers: Int = 1, recorder: CollectedLog = CollectedLog(),
     queue: Int = 4096
   ) throws -> AccessLog? {
     try AccessLog.open(

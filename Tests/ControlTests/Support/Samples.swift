@@ -4,7 +4,6 @@
 import Addressing
 import CLinux
 import Glibc
-import Logging
 import Plan
 import Reactor
 
@@ -139,36 +138,4 @@ let hasIPv6: Bool = {
 func repositoryPath(_ relative: String) -> String {
   let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4)
   return parts.joined(separator: "/") + "/" + relative
-}
-
-/// Keeps what is logged about losses.
-final class EventRecorder: Sendable {
-  private let lost = Lock((counts: [Int](), causes: [String]()))
-
-  /// How many were told as lost, in all.
-  var counts: Int { lost.withLock { $0.counts.reduce(0, +) } }
-
-  /// The causes, in order.
-  var causes: [String] { lost.withLock { $0.causes } }
-
-  /// A logger that writes to here.
-  var logger: Logger { Logger(label: "test") { _ in Backend(recorder: self) } }
-
-  private struct Backend: LogHandler {
-    let recorder: EventRecorder
-    var logLevel = Logger.Level.info
-    var metadata: Logger.Metadata = [:]
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-      get { metadata[key] }
-      set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) {
-      recorder.lost.withLock { lost in
-        if let count = event.metadata?["count"] { lost.counts.append(Int("\(count)") ?? 0) }
-        if let cause = event.metadata?["cause"] { lost.causes.append("\(cause)") }
-      }
-    }
-  }
 }
