@@ -27,12 +27,16 @@ public struct RoutePlan: Hashable, Sendable {
   public var tcp: TCPPlan
   /// When access records are written.
   public var access: AccessMoments
+  /// What its sessions are told apart by from those of other routes, where an upstream hashes that;
+  /// `nil`: the name.
+  public var hashKey: String?
 
   /// Makes a route; the defaults are those of the configuration.
   public init(
     name: String, listen: [ListenAddress], upstream: UpstreamIndex, idle: Duration? = nil,
     halfClose: Duration? = .seconds(60), linger: Duration = .seconds(1), sessionsMax: Int? = nil,
-    backlog: Int = 4096, tcp: TCPPlan = TCPPlan(), access: AccessMoments = AccessMoments()
+    backlog: Int = 4096, tcp: TCPPlan = TCPPlan(), access: AccessMoments = AccessMoments(),
+    hashKey: String? = nil
   ) {
     self.name = name
     self.listen = listen
@@ -44,6 +48,7 @@ public struct RoutePlan: Hashable, Sendable {
     self.backlog = backlog
     self.tcp = tcp
     self.access = access
+    self.hashKey = hashKey
   }
 }
 

@@ -21,6 +21,27 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var check: HealthCheckPlan?
   /// How often host names are looked up again; `nil`: only at the start.
   public var resolve: Duration?
+  /// Over how long an endpoint that has come up gets its share, growing from little; `nil`: at once.
+  public var slowStart: Duration?
+  /// A tier whose share of healthy weight is below this, in percent, leaves as much to the next tier;
+  /// 0: only one that cannot serve at all does.
+  public var spillOverPercent: Int
+  /// When fewer of its endpoints are healthy, in percent, all of them are used; `nil`: never.
+  public var panicPercent: Int?
+  /// How many endpoints must be healthy for the upstream to serve at all.
+  public var quorum: Int
+  /// What becomes of the sessions of an endpoint that goes down.
+  public var onDown: OnDown
+  /// How endpoints that fail sessions are left out; `nil`: they are not.
+  public var outlier: OutlierPlan?
+  /// How failed attempts are followed by others.
+  public var retry: RetryPlan
+  /// How many sessions it has at once; `nil`: any number.
+  public var sessionsMax: Int?
+  /// Where clients wait when it is full; `nil`: they are reset.
+  public var queue: QueuePlan?
+  /// How clients wait when no endpoint is available; `nil`: they are reset.
+  public var hold: HoldPlan?
   /// The endpoints, in the order of the file. Never empty.
   public var endpoints: [EndpointPlan]
 
@@ -28,7 +49,10 @@ public struct UpstreamPlan: Hashable, Sendable {
   public init(
     name: String, balance: BalancePolicy = .roundRobin, connect: Duration = .seconds(5),
     attempt: Duration = .milliseconds(1500), source: [IPAddress] = [], tcp: TCPPlan = TCPPlan(),
-    check: HealthCheckPlan? = nil, resolve: Duration? = nil, endpoints: [EndpointPlan]
+    check: HealthCheckPlan? = nil, resolve: Duration? = nil, slowStart: Duration? = nil,
+    spillOverPercent: Int = 0, panicPercent: Int? = nil, quorum: Int = 1, onDown: OnDown = .keep,
+    outlier: OutlierPlan? = nil, retry: RetryPlan = RetryPlan(), sessionsMax: Int? = nil,
+    queue: QueuePlan? = nil, hold: HoldPlan? = nil, endpoints: [EndpointPlan]
   ) {
     self.name = name
     self.balance = balance
@@ -38,16 +62,18 @@ public struct UpstreamPlan: Hashable, Sendable {
     self.tcp = tcp
     self.check = check
     self.resolve = resolve
+    self.slowStart = slowStart
+    self.spillOverPercent = spillOverPercent
+    self.panicPercent = panicPercent
+    self.quorum = quorum
+    self.onDown = onDown
+    self.outlier = outlier
+    self.retry = retry
+    self.sessionsMax = sessionsMax
+    self.queue = queue
+    self.hold = hold
     self.endpoints = endpoints
   }
-}
-
-/// How an endpoint is chosen among those of the best priority that can serve.
-public enum BalancePolicy: String, Hashable, Sendable, CaseIterable {
-  /// In turn, by weight, interleaved.
-  case roundRobin = "round_robin"
-  /// The one with the fewest sessions per weight; ties at random.
-  case leastConnections = "least_connections"
 }
 
 /// One entry of an upstream's `endpoints`. A host name may become several endpoints.

@@ -2,7 +2,6 @@
 // The description of upstreams and endpoints, and of the settings that `defaults.upstream` shares
 // with upstreams.
 
-import Addressing
 import Plan
 
 /// What an upstream is that says nothing but its endpoints.
@@ -42,45 +41,9 @@ private let settingNotes: KeyNotes = [
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
 ]
 
+/// In the order of the documentation.
 private var upstreamFields: [Field<UpstreamSettings>] {
-  let later = "this version has `round_robin` and `least_connections`"
-  let timeout = ScalarCodec.duration(.milliseconds(1)...(.seconds(3600)))
-  let resolve = ScalarCodec.duration(.seconds(1)...(.seconds(86400))).orOff()
-  return [
-    field(
-      "balance", \.balance,
-      .choice(
-        ["round_robin": .roundRobin, "least_connections": .leastConnections],
-        notes: [
-          "power_of_two": later, "random": later, "source_hash": later, "maglev": later,
-          "first": later, "peak_ewma": later, "roundrobin": "did you mean `round_robin`?",
-          "leastconn": "did you mean `least_connections`?",
-          "least_conn": "did you mean `least_connections`?",
-        ]),
-      standard: upstreamStandard.balance,
-      "How an endpoint is chosen: in turn by weight, or the one with the fewest sessions per "
-        + "weight."),
-    field(
-      "connect", \.connect, timeout.located, shown: timeout.encode(upstreamStandard.connect),
-      "How long all attempts to connect may take together."),
-    field(
-      "attempt", \.attempt, timeout.located, shown: timeout.encode(upstreamStandard.attempt),
-      "How long one attempt may take before the next endpoint is tried."),
-    field(
-      "source", \.source,
-      .either(
-        scalar: ScalarCodec.ipAddress.codec.asList,
-        list: .list(ScalarCodec.ipAddress.codec, countMin: 1)),
-      "Source addresses of upstream connections, used in turn; without it the kernel chooses."),
-    field("tcp", \.tcp, .tcp, "Options of upstream connections."),
-    field(
-      "resolve", \.resolve, resolve.located, shown: resolve.encode(upstreamStandard.resolve),
-      "How often host names are looked up again. `off`: only at the start."),
-    field(
-      "check", \.check, .check, shown: .string("off"),
-      "Active health checks of the endpoints. Taken whole: an upstream's own replaces "
-        + "the one of `defaults`."),
-  ]
+  balanceFields + connectFields + resolutionFields + healthFields
 }
 
 extension Codec<EndpointDraft> {

@@ -56,7 +56,7 @@ final class TopologyLedger {
   private let sessions = SessionCount()
   private var listeners = SlotTable<ListenerKey, ListenerState>()
   private var routes = SlotTable<String, RouteState>()
-  private var upstreams = SlotTable<String, Void>()
+  private var upstreams = SlotTable<String, UpstreamState>()
   private var endpoints = SlotTable<EndpointKey, EndpointMemory>()
   /// The number that was given last to an endpoint, by upstream.
   private var lastNumbers: [Int: Int] = [:]
@@ -129,13 +129,15 @@ final class TopologyLedger {
     let plan = source.plan
     // What is not written anew below is gone from the plan.
     var draft = Draft(retiring: current)
-    let upstreamPositions = plan.upstreams.map { upstreams.claim($0.name, in: version) {} }
+    let upstreamPositions = plan.upstreams.map {
+      upstreams.claim($0.name, in: version) { UpstreamState() }
+    }
     for (upstream, position) in zip(plan.upstreams, upstreamPositions) {
       let previous = draft.upstreams.indices.contains(position) ? draft.upstreams[position] : nil
       let members = addMembers(of: upstream, at: position, source, version, &draft.endpoints)
       Draft.put(
         Upstream(
-          upstream, members: members, version: version,
+          upstream, members: members, version: version, state: upstreams.state(position),
           // Otherwise the slot is another's, who is no more.
           previous: previous?.name == upstream.name ? previous : nil),
         at: position, in: &draft.upstreams)

@@ -175,6 +175,7 @@ extension SessionEnd.Phase {
   /// The word of the logs.
   var word: StaticString {
     switch self {
+    case .waiting: "waiting"
     case .connecting: "connecting"
     case .relaying: "relaying"
     case .downstreamFinished: "downstream_finished"
@@ -199,6 +200,12 @@ extension SessionEnd.Reason {
     case .connectFailed: "connect_failed"
     case .noEndpoint: "no_endpoint"
     case .allDown: "all_down"
+    case .queueFull: "queue_full"
+    case .queueTimedOut: "queue_timed_out"
+    case .holdFull: "hold_full"
+    case .holdTimedOut: "hold_timed_out"
+    case .retryBudget: "retry_budget"
+    case .endpointDown: "endpoint_down"
     case .outOfDescriptors: "out_of_descriptors"
     case .outOfPorts: "out_of_ports"
     case .noSource: "no_source"

@@ -41,6 +41,18 @@ public struct SessionEnd: Hashable, Sendable {
     case noEndpoint
     /// Every endpoint that could have a session is down.
     case allDown
+    /// Every endpoint was full, and so was the upstream's `queue`.
+    case queueFull
+    /// No endpoint had room for the `queue`'s time.
+    case queueTimedOut
+    /// No endpoint was available, and as many clients as the upstream's `hold` allows waited already.
+    case holdFull
+    /// No endpoint was available for the `hold`'s time.
+    case holdTimedOut
+    /// Too many sessions of the upstream were at a further attempt already (`retry.budget`).
+    case retryBudget
+    /// The endpoint went down, and the upstream closes the sessions of such (`on_down`).
+    case endpointDown
     /// This process or machine has no free descriptor.
     case outOfDescriptors
     /// No free port is left towards the endpoint.
@@ -59,6 +71,8 @@ public struct SessionEnd: Hashable, Sendable {
 
   /// What was being done.
   public enum Phase: UInt8, Sendable, CaseIterable {
+    /// Waiting for an endpoint to connect to.
+    case waiting
     /// Connecting to an endpoint.
     case connecting
     /// Both sides could still send.

@@ -8,8 +8,10 @@ import Synchronization
 public enum Availability: UInt8, Sendable, AtomicRepresentable {
   /// It may. Endpoints begin so.
   case up
-  /// It gets no new session. Those it has go on.
+  /// Its checks have failed: it gets no new session.
   case down
+  /// It has failed sessions, and is left out for a while.
+  case ejected
 }
 
 /// What has happened with an endpoint since it was first in use, over all workers.

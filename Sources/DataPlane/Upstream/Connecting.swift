@@ -28,10 +28,9 @@ extension Worker {
           return connectFailed(index, session, failure)
         }
       }
-      guard
-        let endpoint = pickers[upstreamNumber].pick(
-          upstream, of: topology, tried: session.pointee.triedEndpoints, random: &random)
-      else {
+      let pick = pickers[upstreamNumber].pick(
+        upstream, of: topology, tried: session.pointee.triedEndpoints, random: &random)
+      guard case .endpoint(let endpoint) = pick else {
         return connectFailed(index, session, failure)
       }
       assign(endpoint, to: session)

@@ -5,6 +5,18 @@
 import Balancing
 import Plan
 
+/// What became of looking for an endpoint.
+enum Pick: Equatable {
+  /// This one; the session is counted there.
+  case endpoint(EndpointIndex)
+  /// Of those that may get sessions and have not failed this one, each has as many as it may.
+  case full
+  /// All that may get sessions have failed this one.
+  case tried
+  /// No endpoint may get sessions at the moment.
+  case unavailable
+}
+
 /// A worker's view of one upstream: whose turn it is. Loads and availability are shared with other
 /// workers through the endpoints' states.
 struct EndpointPicker {
@@ -23,13 +35,14 @@ struct EndpointPicker {
       } : []
   }
 
-  /// An endpoint of `upstream` that is up and has room for one session more, which is counted there;
-  /// `nil` when none is left. `tried` has the bits of the endpoints that have failed this session:
+  /// An endpoint of `upstream` that is up and has room for one session more, which is counted there.
+  /// `tried` has the bits of the endpoints that have failed this session:
   /// with more than 64 endpoints an untried one may be passed over, too, which costs an attempt and
   /// bounds what a session remembers.
   mutating func pick(
     _ upstream: Upstream, of topology: Topology, tried: UInt64, random: inout SplitMix64
-  ) -> EndpointIndex? {
+  ) -> Pick {
+    let failed = tried
     var tried = tried
     for (number, tier) in upstream.tiers.enumerated() {
       while true {
@@ -43,7 +56,7 @@ struct EndpointPicker {
         switch upstream.balance {
         case .roundRobin:
           picked = turns[number].pick(where: isUsable)
-        case .leastConnections:
+        default:
           picked = LeastConnections.pick(
             count: tier.count,
             weight: { tier[$0].weight },
@@ -54,13 +67,25 @@ struct EndpointPicker {
         let slot = tier[picked].endpoint.position
         let max = topology.endpoints[slot].sessionsMax
         if topology.endpoints[slot].state.sessions.take(below: max) {
-          return tier[picked].endpoint
+          return .endpoint(tier[picked].endpoint)
         }
         // Another worker was faster at the last place.
         tried |= topology.endpoints[slot].triedBit
       }
     }
-    return nil
+    return reason(upstream, topology, failed)
+  }
+
+  /// Why there is none to pick.
+  private func reason(_ upstream: Upstream, _ topology: Topology, _ failed: UInt64) -> Pick {
+    var reason = Pick.unavailable
+    for member in upstream.tiers.joined() where member.weight > 0 {
+      let endpoint = topology.endpoints[member.endpoint.position]
+      guard endpoint.state.availability == .up else { continue }
+      guard failed & endpoint.triedBit != 0 else { return .full }
+      reason = .tried
+    }
+    return reason
   }
 
   /// The source address for the next connection to an endpoint of `family`, in turn; `nil` leaves

@@ -173,6 +173,8 @@ public struct Upstream: Sendable {
   /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
   /// on as long as this is the same.
   let turnsVersion: Int
+  /// What outlives this topology.
+  public let state: UpstreamState
   /// Whether it is gone from the plan.
   public var isRetired = false
 
@@ -180,11 +182,12 @@ public struct Upstream: Sendable {
   /// least. `previous` is the same upstream in the topology before, if it was there.
   public init(
     _ plan: UpstreamPlan, members: [(member: Member, priority: Int)], version: Int,
-    previous: Upstream? = nil
+    state: UpstreamState, previous: Upstream? = nil
   ) {
     precondition(!members.isEmpty, "an upstream without endpoints")
     name = plan.name
     balance = plan.balance
+    self.state = state
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds
     options = StreamOptions(plan.tcp)

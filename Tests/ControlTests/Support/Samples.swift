@@ -34,7 +34,7 @@ func sampleTopology(
     upstreams: [
       Upstream(
         plan.upstreams[0], members: [(Upstream.Member(EndpointIndex(0), weight: 1), 0)],
-        version: version)
+        version: version, state: UpstreamState())
     ],
     endpoints: [
       Endpoint(

@@ -24,11 +24,13 @@ import Testing
     var picker = EndpointPicker(upstream, offset: 0)
     var random = SplitMix64(seed: 1)
     return (0..<count).map { _ in
-      picker.pick(upstream, of: topology, tried: tried, random: &random)?.position
+      let pick = picker.pick(upstream, of: topology, tried: tried, random: &random)
+      guard case .endpoint(let endpoint) = pick else { return nil }
+      return endpoint.position
     }
   }
 
-  @Test(arguments: BalancePolicy.allCases)
+  @Test(arguments: [BalancePolicy.roundRobin, .leastConnections])
   func aTierIsUsedWhenTheOneBeforeItIsFull(_ balance: BalancePolicy) throws {
     let topology = try topology(
       UpstreamPlan(
@@ -40,7 +42,7 @@ import Testing
     #expect(topology.endpoints.map(\.state.sessions.value) == [1, 2])
   }
 
-  @Test(arguments: BalancePolicy.allCases)
+  @Test(arguments: [BalancePolicy.roundRobin, .leastConnections])
   func whatWasTriedOrWeighsNothingIsNotPicked(_ balance: BalancePolicy) throws {
     let topology = try topology(
       UpstreamPlan(
@@ -51,7 +53,7 @@ import Testing
     #expect(picks(topology, 3, tried: 1) == [2, 2, 2])
   }
 
-  @Test(arguments: BalancePolicy.allCases)
+  @Test(arguments: [BalancePolicy.roundRobin, .leastConnections])
   func whatIsDownIsNotPickedUntilItIsUp(_ balance: BalancePolicy) throws {
     let topology = try topology(
       UpstreamPlan(
