@@ -119,14 +119,17 @@ public struct Endpoint: Sendable {
   public let number: Int
   /// What outlives this topology.
   public let state: EndpointState
+  /// The same of its upstream, which counts the endpoint's sessions, too.
+  let upstreamState: UpstreamState
   /// Whether it is gone from the plan.
   public var isRetired = false
 
   /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64.
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, number: Int, state: EndpointState
+    host: String? = nil, number: Int, state: EndpointState, upstreamState: UpstreamState
   ) {
+    self.upstreamState = upstreamState
     self.name = name
     self.host = host
     self.upstreamName = upstreamName
@@ -168,6 +171,14 @@ public struct Upstream: Sendable {
   let attemptNanoseconds: UInt64
   let options: StreamOptions
   let sources: [(address: KernelAddress, family: Int32)]
+  /// How many sessions it has at once, over all workers.
+  public let sessionsMax: Int
+  /// What follows a failed attempt.
+  let retry: RetryPolicy
+  /// Where its sessions wait for a place; `nil`: nowhere.
+  let queue: QueuePolicy?
+  /// How its sessions wait for an endpoint; `nil`: not at all.
+  let hold: HoldPolicy?
   /// Its endpoints by priority, the most preferred first; none of them empty.
   public let tiers: [[Member]]
   /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
@@ -191,6 +202,10 @@ public struct Upstream: Sendable {
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds
     options = StreamOptions(plan.tcp)
+    sessionsMax = plan.sessionsMax ?? .max
+    retry = RetryPolicy(plan.retry)
+    queue = plan.queue.map(QueuePolicy.init)
+    hold = plan.hold.map(HoldPolicy.init)
     sources = plan.source.map {
       let address = KernelAddress(SocketAddress($0, port: 0))
       return (address, address.family)
