@@ -17,6 +17,8 @@ public struct MetricsSnapshot: Sendable {
   public var routes: [RouteMetrics]
   /// Every endpoint of every upstream. Those with the same names are put together.
   public var endpoints: [EndpointMetrics]
+  /// Every upstream.
+  public var upstreams: [UpstreamMetrics]
   /// How often a worker stopped accepting because a bound was reached or something ran out.
   public var acceptPauses: UInt64
   /// How late the loops of the control plane were, by name.
@@ -42,6 +44,7 @@ public struct MetricsSnapshot: Sendable {
     workerAnswerSeconds = []
     routes = []
     endpoints = []
+    upstreams = []
     acceptPauses = 0
     loopLags = []
     accessRecordsDropped = 0

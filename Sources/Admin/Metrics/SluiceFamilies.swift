@@ -5,7 +5,7 @@
 extension MetricsSnapshot {
   /// The numbers as metric families, in the order in which they are shown.
   public var families: [MetricFamily] {
-    programFamilies + routeFamilies + endpointFamilies + controlFamilies
+    programFamilies + routeFamilies + upstreamFamilies + endpointFamilies + controlFamilies
       + (process?.families ?? [])
   }
 

@@ -69,6 +69,7 @@ extension MetricsSnapshot {
     if let topology = status.topology {
       routes = topology.routes.filter { !$0.isRetired }.map(RouteMetrics.init)
       for upstream in topology.upstreams where !upstream.isRetired {
+        upstreams.append(UpstreamMetrics(upstream))
         for member in upstream.tiers.joined() {
           let endpoint = topology.endpoints[member.endpoint.position]
           let health = status.checks[ObjectIdentifier(endpoint.state)]

@@ -35,15 +35,15 @@ extension Codec<UpstreamSettings> {
   }
 }
 
-private let settingNotes: KeyNotes = [
+private let settingNotes: KeyNotes = resilienceNotes.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
-]
+]) { $1 }
 
 /// In the order of the documentation.
 private var upstreamFields: [Field<UpstreamSettings>] {
-  balanceFields + connectFields + resolutionFields + healthFields
+  balanceFields + connectFields + resolutionFields + healthFields + resilienceFields
 }
 
 extension Codec<EndpointDraft> {
