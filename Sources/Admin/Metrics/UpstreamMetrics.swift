@@ -102,7 +102,8 @@ extension MetricsSnapshot {
         }
       },
       family(
-        "sluice_upstream_retries", .counter, "Attempts to connect that followed others of a session."
+        "sluice_upstream_retries", .counter,
+        "Attempts to connect that followed others of a session."
       ) { [MetricSample($0.labels, .count($0.retries))] },
       family(
         "sluice_upstream_retries_refused", .counter,

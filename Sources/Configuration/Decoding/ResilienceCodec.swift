@@ -116,7 +116,8 @@ extension Codec<RetryDraft> {
         field(
           "back_off", \.backOff, pause.orOff("no attempt waits"), standard: retryStandard.backOff,
           "How long the third attempt waits at most, the wait drawn at random; those after it wait up to "
-            + "twice as long as the one before. The second one, at another endpoint, does not wait."),
+            + "twice as long as the one before. The second one, at another endpoint, does not wait."
+        ),
         field(
           "back_off_max", \.backOffMax, pause, standard: retryStandard.backOffMax,
           "The longest such wait."),
@@ -129,7 +130,8 @@ extension Codec where Value == QueueDraft? {
   fileprivate static var queue: Codec {
     let off = ScalarCodec<QueueDraft?>.off(nil, "is no queue") { text in
       if (try? parseDuration(text)) != nil { return "write `{timeout: \(text)}`" }
-      return (try? wholeNumber(text)).map { "write `{length: \($0)}`" } ?? "write `{}` for the defaults"
+      return (try? wholeNumber(text)).map { "write `{length: \($0)}`" }
+        ?? "write `{}` for the defaults"
     }
     return .either(scalar: off.codec, mapping: Codec<QueueDraft>.queueMapping.map { $0 })
   }
@@ -209,7 +211,8 @@ extension Codec<OnDown> {
         notes: [
           "shutdown-sessions": "did you mean `close`?", "reset": "did you mean `close`?",
           "kill": "did you mean `close`?", "off": "write `keep`", "none": "write `keep`",
-          "false": "write `keep`", "true": "write `close` or `drain`", "on": "write `close` or `drain`",
+          "false": "write `keep`", "true": "write `close` or `drain`",
+          "on": "write `close` or `drain`",
         ]
       ).codec,
       mapping: Codec<OnDownDraft>.onDownMapping.map { draft in
@@ -229,7 +232,8 @@ extension Codec<OnDownDraft> {
       OnDownDraft(),
       choices: [
         KeyChoice(
-          names: ["drain", "close"], isRequired: true, hint: "write `{drain: 30s}` or `{close: 2s}`")
+          names: ["drain", "close"], isRequired: true, hint: "write `{drain: 30s}` or `{close: 2s}`"
+        )
       ],
       notes: ["keep": "write `on_down: keep`"],
       fields: [

@@ -70,6 +70,35 @@ import Testing
 
     """#
 
+  private static let upstreams = #"""
+    # HELP sluice_upstream_sessions Sessions that the upstream's endpoints have.
+    # TYPE sluice_upstream_sessions gauge
+    sluice_upstream_sessions{upstream="db"} 2
+    # HELP sluice_upstream_waiting Sessions that wait for a place (queue) or for an endpoint (hold).
+    # TYPE sluice_upstream_waiting gauge
+    sluice_upstream_waiting{upstream="db",in="queue"} 1
+    sluice_upstream_waiting{upstream="db",in="hold"} 0
+    # HELP sluice_upstream_waits_total Sessions that have begun to wait.
+    # TYPE sluice_upstream_waits_total counter
+    sluice_upstream_waits_total{upstream="db",in="queue"} 5
+    sluice_upstream_waits_total{upstream="db",in="hold"} 0
+    # HELP sluice_upstream_wait_failures_total Sessions that have waited for too long (timed_out), or \#
+    could not wait because as many did already as may (full).
+    # TYPE sluice_upstream_wait_failures_total counter
+    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="timed_out"} 2
+    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="full"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="timed_out"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="full"} 3
+    # HELP sluice_upstream_retries_total Attempts to connect that followed others of a session.
+    # TYPE sluice_upstream_retries_total counter
+    sluice_upstream_retries_total{upstream="db"} 4
+    # HELP sluice_upstream_retries_refused_total Further attempts that were not made because too many \#
+    sessions were at one (retry budget).
+    # TYPE sluice_upstream_retries_refused_total counter
+    sluice_upstream_retries_refused_total{upstream="db"} 6
+
+    """#
+
   private static let endpoints = #"""
     # HELP sluice_endpoint_up Whether sessions may be given to the endpoint.
     # TYPE sluice_endpoint_up gauge
@@ -156,7 +185,7 @@ import Testing
   @Test func everyMetricIsThere() throws {
     let families = MetricsSnapshot.complete.families
     let text = String(decoding: ExpositionFormat.classic.text(of: families), as: UTF8.self)
-    let expected = Self.program + Self.routes + Self.endpoints + Self.control
+    let expected = Self.program + Self.routes + Self.upstreams + Self.endpoints + Self.control
     // Line by line, so that a difference can be read.
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     let expectedLines = expected.split(separator: "\n", omittingEmptySubsequences: false)

@@ -27,6 +27,15 @@ extension MetricsSnapshot {
     checked.connectFailures = [("connect_refused", 1), ("reset", 0)]
     checked.checks = .init(ok: 4, failed: 1, lastSeconds: 0.125)
     snapshot.endpoints = [checked, EndpointMetrics(upstream: "db", endpoint: "unix:@a\\b")]
+    var upstream = UpstreamMetrics(upstream: "db")
+    upstream.sessions = 2
+    upstream.queue.now = 1
+    upstream.queue.count = 5
+    upstream.queue.timeouts = 2
+    upstream.hold.overflows = 3
+    upstream.retries = 4
+    upstream.retriesRefused = 6
+    snapshot.upstreams = [upstream]
     snapshot.acceptPauses = 3
     snapshot.loopLags = [LoopLagMetrics(loop: "control", seconds: histogram)]
     snapshot.accessRecordsDropped = 4

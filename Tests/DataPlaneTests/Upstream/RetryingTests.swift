@@ -10,7 +10,8 @@ import Testing
 @Suite struct RetryPolicyTests {
   @Test func theBudgetIsAShareOfTheSessionsButNeverLessThanItsMinimum() {
     let policy = RetryPolicy(RetryPlan(budgetPercent: 20, budgetMin: 100))
-    #expect([0, 400, 500, 505, 1000, 100_000].map(policy.budget) == [100, 100, 100, 101, 200, 20_000])
+    #expect(
+      [0, 400, 500, 505, 1000, 100_000].map(policy.budget) == [100, 100, 100, 101, 200, 20_000])
     #expect(RetryPolicy(RetryPlan(budgetPercent: 0, budgetMin: 0)).budget(sessions: 1000) == 0)
     #expect(RetryPolicy(RetryPlan(budgetPercent: nil)).budget(sessions: 0) == .max)
   }
