@@ -185,3 +185,49 @@ struct HoldScenarioTests {
     #expect(record["by"] == "downstream")
   }
 }
+
+@Suite("on_down")
+struct OnDownTests {
+  /// A session at an endpoint that is then found to be down: by checks at another port, which are refused.
+  private func session(_ onDown: String) throws -> (ProxyProcess, Connection, Server) {
+    let server = try Server { try $0.send($0.receiveAll()) }
+    func file(_ checked: String) -> String {
+      """
+      routes:
+        r: {listen: "127.0.0.1:0", to: u}
+      upstreams:
+        u: {endpoints: ["\(server.address)"], on_down: \(onDown)\(checked)}
+      """
+    }
+    let proxy = try ProxyProcess(file(""))
+    let client = try Connection(proxy.address())
+    try client.send("a")
+    #expect(eventually { server.acceptedCount == 1 })
+    let refusing = try RefusingPort()
+    let check =
+      ", check: {tcp: {}, address: \"\(refusing.address)\", every: 20ms, jitter: 0%, fall: 1}"
+    #expect(try proxy.reload(file(check)).message == "reloaded")
+    #expect(proxy.event("endpoint is down") != nil)
+    return (proxy, client, server)
+  }
+
+  @Test("Sessions of an endpoint that goes down are reset where that is wanted")
+  func close() throws {
+    for word in ["{close: 50ms}", "{drain: 50ms}"] {
+      let (proxy, client, server) = try session(word)
+      #expect(try client.isReset())
+      let record = try proxy.record()
+      #expect(record["end"] == "endpoint_down")
+      #expect(record["by"] == "proxy")
+      #expect(record["endpoint"] == server.address)
+    }
+  }
+
+  @Test("Otherwise they go on")
+  func keep() throws {
+    let (proxy, client, _) = try session("keep")
+    #expect(try Connection(proxy.address()).isReset())
+    #expect(try proxy.record()["end"] == "all_down")
+    #expect(try client.ask("b") == "ab")
+  }
+}

@@ -39,7 +39,24 @@ extension ControlPlane {
 
   /// There is a verdict on an endpoint.
   func note(_ id: HealthSubject.ID, isUp: Bool) {
-    checkedStates[id]?.availability = isUp ? .up : .down
+    guard let state = checkedStates[id] else { return }
+    state.availability = isUp ? .up : .down
+    tellSessions(of: state, isUp: isUp)
+  }
+
+  /// Has the sessions of an endpoint that went down end, if its upstream wants that, and those that it
+  /// still has when it is up again go on.
+  private func tellSessions(of state: EndpointState, isUp: Bool) {
+    guard let running,
+      let position = running.topology.endpoints.firstIndex(where: { $0.state === state })
+    else { return }
+    let endpoint = EndpointIndex(position)
+    guard !isUp else { return running.tellAll(.keepSessions(of: endpoint)) }
+    let name = running.topology.endpoints[position].upstreamName
+    guard let policy = plan.upstreams.first(where: { $0.name == name })?.onDown,
+      let closing = SessionClosing(policy, of: endpoint, in: running.topology, at: loop.now)
+    else { return }
+    running.tellAll(.closeSessions(closing))
   }
 
   /// What the checks have come to, by the endpoint's state.

@@ -102,7 +102,7 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     ("retry: {retries: 3}", "did you mean `attempts`?"), ("retry: {budget: 20}", "write `20%`"),
     ("retry: {budget: 101%}", "is too large"), ("retry: {budget: none}", "write `off`"),
     ("retry: {backoff: 1s}", "did you mean `back_off`?"),
-    ("retry: {back_off: 5}", "write it with its unit"), ("retry: {back_off: 61s}", "is too long"),
+    ("retry: {back_off: 5}", "write `5s` for seconds"), ("retry: {back_off: 61s}", "is too long"),
     ("retry: {per_try_timeout: 1s}", "it is `attempt` of the upstream"),
     ("retry: {budget_min: -1}", "is too small"), ("retries: 3", "did you mean `retry: {attempts"),
     ("max_sessions: 0", "is too small"), ("maxconn: 9", "did you mean `max_sessions`?"),
@@ -110,7 +110,7 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     ("queue: on", "write `{}` for the defaults"), ("queue: {length: 0}", "is too small"),
     ("queue: {timeout: 2h}", "is too long"), ("queue: {size: 5}", "did you mean `length`?"),
     ("queue: {rate: 5}", "it belongs to `hold`"), ("maxqueue: 5", "did you mean `queue: {length"),
-    ("hold: 10", "write it with its unit"), ("hold: {}", "the key `timeout` is missing"),
+    ("hold: 10", "write `10s` for seconds"), ("hold: {}", "the key `timeout` is missing"),
     ("hold: never", "write `off`"), ("hold: {timeout: off}", "is no duration"),
     ("hold: {timeout: 1s, rate: 50/s}", "write `50`: it is per second"),
     ("hold: {timeout: 1s, rate: 0}", "is too small"), ("hold: 61m", "is too long"),
@@ -118,7 +118,7 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     ("on_down: closed", "did you mean `close`?"), ("on_down: off", "write `keep`"),
     ("on_down: {}", "write `{drain: 30s}` or `{close: 2s}`"),
     ("on_down: {drain: 1s, close: 1s}", "exclude each other"),
-    ("on_down: {close: 2}", "write it with its unit"),
+    ("on_down: {close: 2}", "write `2s` for seconds"),
     ("on_marked_down: close", "did you mean `on_down`?"),
   ])
   func slipsGetTheirOwnWords(_ setting: String, _ words: String) {
