@@ -167,11 +167,13 @@ struct Lowering {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
+    let check = check(own.check, shared.check, name: name, endpoints)
     return UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
-      tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
-      resolve: resolve(own.resolve, shared.resolve, plans), endpoints: plans)
+      tcp: tcp(own.tcp, shared.tcp), check: check,
+      resolve: resolve(own.resolve, shared.resolve, plans),
+      onDown: check?.onDownStandard ?? upstreamStandard.onDown, endpoints: plans)
   }
 
   private mutating func resolve(
