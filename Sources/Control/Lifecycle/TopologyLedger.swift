@@ -194,7 +194,8 @@ final class TopologyLedger {
         ordinals[place, default: 0] += 1
         let position = endpoints.claim(key, in: version) {
           EndpointMemory(
-            state: EndpointState(workers: workers), number: nextNumber(in: upstream, &taken))
+            state: EndpointState(workers: workers, availability: plan.initialAvailability),
+            number: nextNumber(in: upstream, &taken))
         }
         let memory = endpoints.state(position)
         Draft.put(
@@ -277,6 +278,17 @@ final class TopologyLedger {
     routes.vacate(where: isOver)
     upstreams.vacate(where: isOver)
     endpoints.vacate(where: isOver)
+  }
+}
+
+extension UpstreamPlan {
+  /// What its endpoints are to workers until somebody knows better. It has to be so from the first moment
+  /// on: a session must not get in before the checks have begun.
+  fileprivate var initialAvailability: Availability {
+    switch check?.initial {
+    case nil, .up?: .up
+    case .down?, .unknown?: .down
+    }
   }
 }
 
