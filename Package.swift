@@ -26,6 +26,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux"),
+    .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
@@ -34,6 +35,10 @@ let package = Package(
       // Asynchronous functions stay on their caller's executor: looking up the task's own at each call
       // and return would cost more than the functions do.
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
+    .target(
+      name: "DNS", dependencies: ["CAres", "EventLoop", "Reactor", "Addressing"],
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")],
+      linkerSettings: [.linkedLibrary(":libcares.a")]),
     .target(name: "Balancing"),
     .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Plan", dependencies: ["Addressing"]),
@@ -44,8 +49,8 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
-        httpTypes, logging,
+        "CLinux", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan",
+        "Addressing", httpTypes, logging,
       ]),
     .target(
       name: "Admin",
@@ -85,8 +90,8 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
-        "CLinux", logging,
+        "Control", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan",
+        "Addressing", "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),
@@ -100,6 +105,8 @@ let package = Package(
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    .testTarget(
+      name: "DNSTests", dependencies: ["DNS", "EventLoop", "Reactor", "Balancing", "Addressing"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(
