@@ -99,14 +99,20 @@ let package = Package(
     .testTarget(
       name: "ScenarioTests",
       dependencies: [
-        "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
+        "sluice", "DNSServing", "Reactor", "Addressing", "CLinux", "example-hello",
+        "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback", "example-echo-client",
         "example-echo-server", "example-http-get",
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    // A name server of the tests' own.
+    .target(
+      name: "DNSServing", dependencies: ["CLinux", "Reactor", "Addressing"],
+      path: "Tests/DNSServing"),
     .testTarget(
-      name: "DNSTests", dependencies: ["DNS", "EventLoop", "Reactor", "Balancing", "Addressing"]),
+      name: "DNSTests",
+      dependencies: ["DNS", "DNSServing", "EventLoop", "Reactor", "Balancing", "Addressing"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(

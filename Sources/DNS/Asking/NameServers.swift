@@ -21,6 +21,12 @@ public struct NameServers: Hashable, Sendable {
     dotsMin = 0
   }
 
+  init(addresses: [SocketAddress], domains: [String], dotsMin: Int) {
+    self.addresses = addresses
+    self.domains = domains
+    self.dotsMin = dotsMin
+  }
+
   private static let serversMax = 8
   private static let domainsMax = 16
   /// As resolv.conf(5) bounds it.
