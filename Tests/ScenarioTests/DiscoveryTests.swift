@@ -15,9 +15,13 @@ struct DiscoveryTests {
   private let servers: [Server]
 
   init() throws {
-    let first = try Server.named("1", at: "127.0.3.1:0")
-    port = try #require(SocketAddress(first.address)?.port)
-    servers = [first] + (try (2...3).map { try Server.named("\($0)", at: "127.0.3.\($0):\(port)") })
+    var servers = [try Server.named("1", at: "127.0.3.1:0")]
+    let port = try #require(SocketAddress(servers[0].address)?.port)
+    for number in 2...3 {
+      servers.append(try Server.named("\(number)", at: "127.0.3.\(number):\(port)"))
+    }
+    self.servers = servers
+    self.port = port
   }
 
   /// One route to an upstream whose names our server is asked for.
@@ -181,15 +185,16 @@ struct DiscoveryTests {
       upstreams: {u: {endpoints_file: \(path), endpoints: ["127.0.3.3:\(port)"]}}
       """)
     func told(_ cause: String) -> Bool {
-      eventually {
-        logLines(proxy.program.errorText).contains {
+      proxy.program.wait { () -> Bool? in
+        let isThere = logLines(proxy.program.errorText).contains {
           $0.message == "an endpoints file cannot be used; its last endpoints stay"
             && $0["cause"]?.contains(cause) == true
         }
-      }
+        return isThere ? true : nil
+      } == true
     }
     try write("- \"127.0.3.1\"\n")
-    #expect(told("\(path):1:3: error: \"127.0.3.1\" has no port"))
+    #expect(told("\(path):1:3: error: `127.0.3.1` has no port"))
     try write("[]")
     #expect(told("at least one item"))
     unlink(path)

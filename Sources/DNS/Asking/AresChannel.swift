@@ -57,10 +57,11 @@ final class AresChannel {
     var events: Int16
   }
 
-  /// Prepares to ask `servers`, which should answer within `timeout`, all attempts together. Throws in
+  /// Prepares to ask `servers`, which should answer within `timeout`, all attempts together. With
+  /// `takesRefusals`, the first one that says no is believed; otherwise the next one is asked. Throws in
   /// words what is missing for that.
   init(
-    _ servers: [SocketAddress], timeout: Duration, on loop: Loop
+    _ servers: [SocketAddress], timeout: Duration, takesRefusals: Bool = false, on loop: Loop
   ) throws(DNSFailure) {
     self.loop = loop
     guard AresChannel.libraryStatus == ARES_SUCCESS else {
@@ -68,6 +69,7 @@ final class AresChannel {
     }
     var options = ares_options()
     options.flags = (ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES)
+    if takesRefusals { options.flags |= CInt(ARES_FLAG_NOCHECKRESP) }
     let milliseconds = timeout.wholeNanoseconds / 1_000_000
     options.timeout = CInt(clamping: max(1, milliseconds / UInt64(AresChannel.patienceParts)))
     options.tries = AresChannel.tries
@@ -209,6 +211,9 @@ final class AresChannel {
 
   // MARK: Answers
 
+  /// What is said where no server was left to ask: the library does not tell then why.
+  static let nobody = DNSFailure(reason: "no name server can be reached")
+
   private static func reply(_ status: CInt, _ bytes: UnsafeBufferPointer<UInt8>) -> DNSReply {
     switch status {
     case ARES_SUCCESS:
@@ -229,7 +234,7 @@ final class AresChannel {
     case ARES_ENOTFOUND: "there is no such name (NXDOMAIN)"
     case ARES_ESERVFAIL: "the name server has failed (SERVFAIL)"
     case ARES_EREFUSED: "the name server refuses to answer (REFUSED)"
-    case ARES_ECONNREFUSED: "no name server can be reached, or none has an answer"
+    case ARES_ECONNREFUSED: AresChannel.nobody.reason
     case ARES_ETIMEOUT: "no answer in time"
     case ARES_EBADNAME: "it is no name that can be asked for"
     default: String(cString: ares_strerror(status))

@@ -149,7 +149,22 @@ public struct DNSClient: Sendable {
     }
     defer { permits.release() }
     let channel = try AresChannel(servers.addresses, timeout: timeout, on: loop)
-    return try await channel.ask(questions, until: deadline)
+    var replies = try await channel.ask(questions, until: deadline)
+    // That no server has an answer may be because each has failed. The next question is only for the
+    // words, which tell an operator where to look; one is enough.
+    if let first = replies.firstIndex(of: .failed(AresChannel.nobody)) {
+      let channel = try AresChannel(
+        servers.addresses, timeout: timeout, takesRefusals: true, on: loop)
+      let reply = try await channel.ask([questions[first]], until: deadline)[0]
+      for index in replies.indices where replies[index] == .failed(AresChannel.nobody) {
+        if index == first {
+          replies[index] = reply
+        } else if case .failed = reply {
+          replies[index] = reply
+        }
+      }
+    }
+    return replies
   }
 
   /// What the answers for both families come to.

@@ -56,7 +56,7 @@ import Testing
     let found = decode(file(""))
     #expect(found.plan == nil)
     #expect(
-      found.report.contains("\(path):2:3: error: \"10.0.0.2\" has no port"), "\(found.report)")
+      found.report.contains("\(path):2:3: error: `10.0.0.2` has no port"), "\(found.report)")
     #expect(found.report.contains("did you mean `address`?"), "\(found.report)")
   }
 

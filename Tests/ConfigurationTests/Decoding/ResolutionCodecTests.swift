@@ -82,7 +82,7 @@ import Testing
     ("{server: \"unix:/run/dns\"}", "is no address of a name server"),
     ("{server: \"[fe80::1%2]:53\"}", "has a zone"), ("{server: []}", "at least one item"),
     ("{timeout: 10ms}", "is too short"), ("{min: 10s, max: 5s}", "`min` is longer than `max`"),
-    ("{max: 2d}", "is no duration"),
+    ("{max: 2d}", "a unit that is not supported"),
     (
       "{server: [\(Array(repeating: "\"10.0.0.53\"", count: 9).joined(separator: ", "))]}",
       "more than 8 name servers"
