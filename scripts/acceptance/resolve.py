@@ -325,8 +325,9 @@ def discover(report: Report, port: int) -> None:
     zone = Zone(SERVER, zone_port)
     # dnsmasq has one time to live for all records of services.
     short = f"local-ttl={TTL_SECONDS}"
+    # One worker, for shares that are exact.
     configuration = f"""\
-workers: 2
+workers: 1
 log: {{access: off}}
 shutdown: {{drain: 1s}}
 routes:
@@ -357,13 +358,13 @@ upstreams:
         said = zone.say(short, *many, service(4, port, 1, 0), node(5), service(5, port, 0, 0))
         # Those of 127.0.9.0/24 serve nobody: they are of the second tier.
         follows(report, address, said, HOSTS[4:5], 1)
-        reports = proxy.metrics()
-        count = sum(
-            1
-            for last in range(1, 120)
-            if reports("sluice_endpoint_up", endpoint=f"n4.sluice.test(127.0.9.{last}:{port})")
-            is not None
-        )
+        # Each of them has a line in the metrics, and so is an endpoint.
+        metrics = proxy.metrics()
+        count = 0
+        for last in range(1, 120):
+            with contextlib.suppress(LookupError):
+                metrics("sluice_endpoint_up", endpoint=f"n4.sluice.test(127.0.9.{last}:{port})")
+                count += 1
         report.check(
             "an answer with 120 addresses, which only TCP can carry", count == 119, f"{count + 1}"
         )
