@@ -26,6 +26,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CLinux"),
+    .systemLibrary(name: "CAres", providers: [.apt(["libc-ares-dev"])]),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
     .target(name: "Addressing"),
     .target(name: "Reactor", dependencies: ["CLinux", "Addressing", system]),
@@ -34,6 +35,10 @@ let package = Package(
       // Asynchronous functions stay on their caller's executor: looking up the task's own at each call
       // and return would cost more than the functions do.
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
+    .target(
+      name: "DNS", dependencies: ["CAres", "EventLoop", "Reactor", "Addressing"],
+      swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")],
+      linkerSettings: [.linkedLibrary(":libcares.a")]),
     .target(name: "Balancing"),
     .target(name: "HTTP1", dependencies: [httpTypes]),
     .target(name: "Matching"),
@@ -45,7 +50,7 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "CLinux", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
         "Addressing", httpTypes, logging,
       ]),
     .target(
@@ -88,7 +93,7 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "Control", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
         "Addressing", "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
@@ -97,12 +102,20 @@ let package = Package(
     .testTarget(
       name: "ScenarioTests",
       dependencies: [
-        "sluice", "Reactor", "Addressing", "CLinux", "example-hello", "example-gather",
+        "sluice", "DNSServing", "Reactor", "Addressing", "CLinux", "example-hello",
+        "example-gather",
         "example-many-tasks", "example-offload", "example-slow-callback", "example-echo-client",
         "example-echo-server", "example-http-get",
       ]),
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "Reactor", "Addressing", "CLinux"]),
+    // A name server of the tests' own.
+    .target(
+      name: "DNSServing", dependencies: ["CLinux", "Reactor", "Addressing"],
+      path: "Tests/DNSServing"),
+    .testTarget(
+      name: "DNSTests",
+      dependencies: ["DNS", "DNSServing", "EventLoop", "Reactor", "Balancing", "Addressing"]),
     .testTarget(name: "BalancingTests", dependencies: ["Balancing"]),
     .testTarget(name: "HTTP1Tests", dependencies: ["HTTP1", "Balancing", httpTypes]),
     .testTarget(

@@ -8,7 +8,7 @@ set -euo pipefail
 
 packages_for() {
   case "$1" in
-    build) echo libyaml-dev libc6-dev ;;
+    build) echo libyaml-dev libc-ares-dev libc6-dev ;;
     lint) echo shellcheck yamllint python3-pip ;;
     interop)
       echo redis-server redis-tools postgresql postgresql-contrib nginx curl iperf3 openssl

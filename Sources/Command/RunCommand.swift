@@ -59,16 +59,24 @@ private func adminService(
 extension PlanSource {
   /// The file that a configuration came from; standard input cannot be read a second time.
   fileprivate init(_ source: ConfigurationSource) {
-    switch source {
-    case .standardInput:
-      self.init(name: source.description, read: nil)
-    case .file:
-      self.init(name: source.description) {
+    var read: (@Sendable () -> PlanReading)?
+    if case .file = source {
+      read = {
         let decoded = loadPlan(source)
-        var problems = decoded.diagnostics.map(\.summary)
-        if decoded.omittedCount > 0 { problems.append("… and \(decoded.omittedCount) more") }
-        return PlanReading(plan: decoded.plan, problems: problems)
+        return PlanReading(
+          plan: decoded.plan, problems: problems(decoded.diagnostics, decoded.omittedCount))
       }
     }
+    self.init(name: source.description, read: read) { path, upstream in
+      let decoded = loadEndpoints(path: path, for: upstream)
+      return EndpointsReading(
+        endpoints: decoded.endpoints,
+        problems: problems(decoded.diagnostics, decoded.omittedCount))
+    }
   }
+}
+
+/// What is wrong with a file, each in a line.
+private func problems(_ diagnostics: [Diagnostic], _ omittedCount: Int) -> [String] {
+  diagnostics.map(\.summary) + (omittedCount > 0 ? ["… and \(omittedCount) more"] : [])
 }

@@ -19,8 +19,8 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var tcp: TCPPlan
   /// How the endpoints are checked; `nil`: not at all, they count as up.
   public var check: HealthCheckPlan?
-  /// How often host names are looked up again; `nil`: only at the start.
-  public var resolve: Duration?
+  /// How host names and services are looked up.
+  public var resolve: ResolvePlan
   /// Over how long an endpoint that has come up gets its share, growing from little; `nil`: at once.
   public var slowStart: Duration?
   /// A tier whose share of healthy weight is below this, in percent, leaves as much to the next tier;
@@ -42,17 +42,20 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var queue: QueuePlan?
   /// How clients wait when no endpoint is available; `nil`: they are reset.
   public var hold: HoldPlan?
-  /// The endpoints, in the order of the file. Never empty.
+  /// The endpoints, in the order of the file, then those of `endpointsFile`. Never empty.
   public var endpoints: [EndpointPlan]
+  /// A file of its own with further endpoints; `nil`: there is none.
+  public var endpointsFile: EndpointsFilePlan?
 
   /// Makes an upstream; the defaults are those of the configuration.
   public init(
     name: String, balance: BalancePolicy = .roundRobin, connect: Duration = .seconds(5),
     attempt: Duration = .milliseconds(1500), source: [IPAddress] = [], tcp: TCPPlan = TCPPlan(),
-    check: HealthCheckPlan? = nil, resolve: Duration? = nil, slowStart: Duration? = nil,
+    check: HealthCheckPlan? = nil, resolve: ResolvePlan = ResolvePlan(), slowStart: Duration? = nil,
     spillOverPercent: Int = 0, panicPercent: Int? = nil, quorum: Int = 1, onDown: OnDown = .keep,
     outlier: OutlierPlan? = nil, retry: RetryPlan = RetryPlan(), sessionsMax: Int? = nil,
-    queue: QueuePlan? = nil, hold: HoldPlan? = nil, endpoints: [EndpointPlan]
+    queue: QueuePlan? = nil, hold: HoldPlan? = nil, endpoints: [EndpointPlan],
+    endpointsFile: EndpointsFilePlan? = nil
   ) {
     self.name = name
     self.balance = balance
@@ -73,10 +76,11 @@ public struct UpstreamPlan: Hashable, Sendable {
     self.queue = queue
     self.hold = hold
     self.endpoints = endpoints
+    self.endpointsFile = endpointsFile
   }
 }
 
-/// One entry of an upstream's `endpoints`. A host name may become several endpoints.
+/// One entry of an upstream's `endpoints`. A host name and a service may become several endpoints.
 public struct EndpointPlan: Hashable, Sendable {
   /// The largest weight.
   public static let weightMax = 256
@@ -107,6 +111,8 @@ public enum EndpointAddress: Hashable, Sendable {
   case socket(SocketAddress)
   /// A host name that is looked up.
   case name(host: String, port: UInt16)
+  /// A service whose servers the DNS tells, with port, weight and priority (RFC 2782).
+  case service(name: String)
   /// A server inside this process.
   case builtin(BuiltinService)
 }
@@ -117,6 +123,7 @@ extension EndpointAddress: CustomStringConvertible {
     switch self {
     case .socket(let address): address.description
     case .name(let host, let port): "\(host):\(port)"
+    case .service(let name): "srv:\(name)"
     case .builtin(let service): "builtin:\(service.rawValue)"
     }
   }

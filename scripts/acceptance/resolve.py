@@ -96,6 +96,58 @@ class NameServer:
         return False
 
 
+class Zone:
+    """dnsmasq with records that it is started with: a change is another process at the same place.
+    Without records it forwards to a port that nobody has, and so refuses every question."""
+
+    def __init__(self, host: str, port: int) -> None:
+        program = shutil.which("dnsmasq", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        if program is None:
+            raise FileNotFoundError("dnsmasq is not there: scripts/install.sh acceptance")
+        self.host, self.port = host, port
+        self.command = [
+            *(program, "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"),
+            *("--pid-file=", "--no-resolv", "--no-hosts", "--bind-interfaces"),
+            *(f"--listen-address={host}", f"--port={port}"),
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def say(self, *records: str) -> float:
+        """From now on these are the records, in the words of dnsmasq; returns when that was."""
+        self.die()
+        options = [f"--{record}" for record in ("local=/test/", *records)]
+        return self._start(options)
+
+    def fail(self) -> float:
+        """From now on it has no answer for any name, and says so (REFUSED or SERVFAIL)."""
+        self.die()
+        return self._start([])
+
+    def _start(self, options: list[str]) -> float:
+        self.process = subprocess.Popen([*self.command, *options], stderr=subprocess.DEVNULL)
+        wait_until(self._answers, 10, "dnsmasq to answer")
+        return time.monotonic()
+
+    def die(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise OSError("dnsmasq has ended; is the port taken, or is this not root?")
+        question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01x\x04test\0\0\1\0\1"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                asking.connect((self.host, self.port))
+                asking.send(question)
+                return asking.recv(512)[:2] == question[:2]
+        return False
+
+
 class Held:
     """Sessions that exchange a message every so often, from a thread of their own."""
 
@@ -197,9 +249,10 @@ routes:
 upstreams:
   db: {{resolve: {RESOLVE_SECONDS * 1e3:.0f}ms, endpoints: ["{NAME}:{port}"]}}
 """
-        proxy = stack.enter_context(Sluice(configuration, prefix=prefix))
-        held = stack.enter_context(Held())
-        measure(report, proxy, address, names, held)
+        with Sluice(configuration, prefix=prefix) as proxy, Held() as held:
+            measure(report, proxy, address, names, held)
+        names.die()
+        discover(report, port)
 
 
 def told(report: Report, proxy: Sluice, mark: int, kind: str, message: str, seconds: float) -> None:
@@ -250,3 +303,81 @@ def measure(
         f"{len(held.clients)} sessions with {len(hosts)} endpoints, {held.messages} messages, "
         f"{len(held.lost)} lost, the slowest round took {held.slowest * 1e3:.0f} ms",
     )
+
+
+TTL_SECONDS = 1
+SERVICE = "_db._tcp.sluice.test"
+
+
+def node(number: int, ttl: int = TTL_SECONDS) -> str:
+    """The record of one server's name."""
+    return f"host-record=n{number}.sluice.test,{HOSTS[number - 1]},{ttl}"
+
+
+def service(number: int, port: int, priority: int, weight: int) -> str:
+    """The record that one server belongs to the service."""
+    return f"srv-host={SERVICE},n{number}.sluice.test,{port},{priority},{weight}"
+
+
+def discover(report: Report, port: int) -> None:
+    """Name servers that are asked directly."""
+    zone_port, address = free_port(), ("127.0.0.1", free_port())
+    zone = Zone(SERVER, zone_port)
+    # dnsmasq has one time to live for all records of services.
+    short = f"local-ttl={TTL_SECONDS}"
+    # One worker, for shares that are exact.
+    configuration = f"""\
+workers: 1
+log: {{access: off}}
+shutdown: {{drain: 1s}}
+routes:
+  main: {{listen: "{text(address)}", to: db}}
+upstreams:
+  db:
+    # The first server is not there.
+    resolve: {{every: ttl, max: 2s, timeout: 3s, server: ["127.0.0.154:{zone_port}", "{SERVER}:{zone_port}"]}}
+    endpoints: ["srv:{SERVICE}"]
+"""
+    with contextlib.ExitStack() as stack:
+        stack.callback(zone.die)
+        zone.say(short, node(1), node(2), service(1, port, 1, 10), service(2, port, 1, 30))
+        proxy = stack.enter_context(Sluice(configuration))
+        held = stack.enter_context(Held())
+        held.add(address, 20)
+        names = served_by(address, 40)
+        report.check(
+            "a service: its records' weights, 1 to 3, beside a name server that is dead",
+            names == {"1": 10, "2": 30},
+            spread(names),
+        )
+        said = zone.say(short, node(1), node(2), service(1, port, 2, 10), service(2, port, 1, 10))
+        follows(report, address, said, HOSTS[1:2], 1)
+        said = zone.say(short, node(2), node(3), service(2, port, 1, 10), service(3, port, 1, 10))
+        follows(report, address, said, HOSTS[1:3], 1)
+        many = [node(4)] + [f"host-record=n4.sluice.test,127.0.9.{last}" for last in range(1, 120)]
+        said = zone.say(short, *many, service(4, port, 1, 0), node(5), service(5, port, 0, 0))
+        # Those of 127.0.9.0/24 serve nobody: they are of the second tier.
+        follows(report, address, said, HOSTS[4:5], 1)
+        # Each of them has a line in the metrics, and so is an endpoint.
+        metrics = proxy.metrics()
+        count = 0
+        for last in range(1, 120):
+            with contextlib.suppress(LookupError):
+                metrics("sluice_endpoint_up", endpoint=f"n4.sluice.test(127.0.9.{last}:{port})")
+                count += 1
+        report.check(
+            "an answer with 120 addresses, which only TCP can carry", count == 119, f"{count + 1}"
+        )
+        mark = proxy.log.mark()
+        zone.fail()
+        told(report, proxy, mark, "warning", "a name cannot be looked up", 8)
+        time.sleep(2)
+        served = served_by(address, 10)
+        report.check("the name server fails: endpoints stay", served == {"5": 10}, spread(served))
+        said = zone.say(short, node(1), service(1, port, 1, 10))
+        follows(report, address, said, HOSTS[:1], 4)
+        report.check(
+            "sessions do not notice",
+            not held.lost and held.slowest < PAUSE_SECONDS_MAX,
+            f"{len(held.clients)} sessions, {held.messages} messages, {len(held.lost)} lost",
+        )

@@ -8,9 +8,11 @@ import Addressing
 import Plan
 
 private let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-private let ipv4 = #"\#(octet)(\.\#(octet)){3}"#
+let ipv4Pattern = #"\#(octet)(\.\#(octet)){3}"#
+private let ipv4 = ipv4Pattern
+private let positivePort = positivePortPattern
 private let ipv6 = #"\[[0-9A-Fa-f:.]+(%[0-9]+)?\]"#
-private let positivePort =
+let positivePortPattern =
   "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 private let port = "(0|\(positivePort))"
 private let unixSocket = "unix:[/@]\(freeTextPattern)+"
@@ -30,15 +32,17 @@ extension ScalarCodec where Value == EndpointAddress {
   /// Where an endpoint is.
   static var endpointAddress: ScalarCodec {
     .text(
-      "`IP:port`, `name:port`, `unix:/path`, `unix:@name`, `builtin:echo`, `builtin:discard`, "
-        + "`builtin:chargen`",
+      "`IP:port`, `name:port`, `srv:name`, `unix:/path`, `unix:@name`, `builtin:echo`, "
+        + "`builtin:discard`, `builtin:chargen`",
       patterns: [
-        "(?!(unix|fd|builtin):)[A-Za-z0-9_][A-Za-z0-9_.-]*:\(positivePort)",
-        "\(ipv6):\(positivePort)", unixSocket, "builtin:(echo|discard|chargen)",
+        "(?!(unix|fd|builtin|srv):)[A-Za-z0-9_][A-Za-z0-9_.-]*:\(positivePort)",
+        "\(ipv6):\(positivePort)", "srv:[A-Za-z0-9_][A-Za-z0-9_.-]*", unixSocket,
+        "builtin:(echo|discard|chargen)",
       ],
       examples: [
-        "10.0.0.1:6379", "db.internal:5432", "[2001:db8::1]:80", "unix:/run/app.sock",
-        "unix:@app", "builtin:echo", "builtin:discard", "builtin:chargen",
+        "10.0.0.1:6379", "db.internal:5432", "[2001:db8::1]:80",
+        "srv:_postgres._tcp.example.org", "unix:/run/app.sock", "unix:@app", "builtin:echo",
+        "builtin:discard", "builtin:chargen",
       ],
       encode: \.description, parse: parseEndpointAddress)
   }
@@ -102,6 +106,8 @@ extension ScalarCodec where Value == SocketAddress {
       guard !text.hasPrefix("builtin:") else { throw Refusal("is an endpoint of its own") }
       switch try parseEndpointAddress(text) {
       case .socket(let address): return address
+      case .service:
+        throw Refusal("is a service, but a check needs an IP address")
       case .name, .builtin:
         throw Refusal(
           "has a host name, but a check needs an IP address",
@@ -194,6 +200,7 @@ func parseEndpointAddress(_ text: String) throws(Refusal) -> EndpointAddress {
     return .builtin(service)
   }
   if text.hasPrefix("unix:") { return .socket(try parseUnixSocket(text)) }
+  if text.hasPrefix("srv:") { return try parseService(String(text.dropFirst(4))) }
   guard !text.hasPrefix("fd:") else {
     throw Refusal("is a descriptor to listen on, not an endpoint")
   }
@@ -278,7 +285,7 @@ private func splitPort(
 }
 
 /// After RFC 1123, section 2.1, with the underscore that names of services have.
-private func checkHostName(_ host: String) throws(Refusal) {
+func checkHostName(_ host: String) throws(Refusal) {
   let underscore = UInt8(ascii: "_")
   let hyphen = UInt8(ascii: "-")
   let dot = UInt8(ascii: ".")
@@ -300,7 +307,7 @@ private func checkHostName(_ host: String) throws(Refusal) {
   }
 }
 
-private func isIPv6Byte(_ byte: UInt8) -> Bool {
+func isIPv6Byte(_ byte: UInt8) -> Bool {
   isHexadecimalDigit(byte) || byte == UInt8(ascii: ":") || byte == UInt8(ascii: ".")
 }
 

@@ -147,13 +147,7 @@ extension Lowering {
   private mutating func refusePort(
     _ port: Located<Int>, isShared: Bool, name: String, _ endpoints: [EndpointDraft]
   ) {
-    let without = endpoints.compactMap(\.address).first { address in
-      switch address.value {
-      case .socket(let socket): socket.port == nil
-      case .builtin: true
-      case .name: false
-      }
-    }
+    let without = endpoints.compactMap(\.address).first { !$0.value.hasPort }
     guard let without else { return }
     let place = "it is in line \(without.range.start.line)"
     let remedy =

@@ -160,9 +160,11 @@ extension Codec {
 extension KeyChoice {
   /// For people.
   var words: String {
-    isRequired
-      ? "Exactly one of \(inBackticks(names)) has to be there"
-      : "At most one of \(inBackticks(names)) may be there"
+    allowsSeveral
+      ? "At least one of \(inBackticks(names)) has to be there"
+      : isRequired
+        ? "Exactly one of \(inBackticks(names)) has to be there"
+        : "At most one of \(inBackticks(names)) may be there"
   }
 
   /// Reports keys that exclude each other, and the lack of one that is needed. `present` holds what
@@ -172,7 +174,7 @@ extension KeyChoice {
     _ diagnostics: inout Diagnostics
   ) {
     let chosen = entries.filter { names.contains($0.key) }
-    for other in chosen.dropFirst() {
+    for other in chosen.dropFirst() where !allowsSeveral {
       diagnostics.error(
         at: other.keyRange, "\(quoted(other.key)) and \(quoted(chosen[0].key)) exclude each other",
         hints: ["the other one is in line \(chosen[0].keyRange.start.line)"])

@@ -121,7 +121,7 @@ struct UpstreamSettings {
   var attempt: Located<Duration>?
   var source: [IPAddress]?
   var tcp: TCPDraft?
-  var resolve: Located<Duration?>?
+  var resolve: ResolveDraft?
   var check: HealthCheckDraft??
   var retry: RetryDraft?
   var sessionsMax: Int?
@@ -156,6 +156,24 @@ struct HoldDraft {
 struct OnDownDraft {
   var drain: Duration?
   var close: Duration?
+}
+
+/// `resolve:`.
+struct ResolveDraft {
+  var every: ResolveMoments?
+  var min: Located<Duration>?
+  var max: Located<Duration>?
+  var servers: [SocketAddress]?
+  var timeout: Duration?
+  /// Where it stands.
+  var range = SourceRange(at: .start)
+}
+
+/// `every:` of `resolve`.
+enum ResolveMoments: Equatable {
+  case never
+  case every(Duration)
+  case timeToLive
 }
 
 /// `check:`.
@@ -273,13 +291,14 @@ struct IntervalsDraft {
 /// An upstream.
 struct UpstreamDraft {
   var endpoints: [EndpointDraft]?
+  var endpointsFile: Located<String>?
   var settings = UpstreamSettings()
 }
 
 /// An endpoint.
 struct EndpointDraft {
   var address: Located<EndpointAddress>?
-  var weight: Int?
+  var weight: Located<Int>?
   var sessionsMax: Int?
   var priority: Int?
 }

@@ -39,7 +39,7 @@ public enum ConfigurationSource: Hashable, Sendable, CustomStringConvertible {
 
 /// Reads, decodes and checks a configuration. Blocks while it reads; refuses more than 4 MiB.
 public func loadPlan(
-  _ source: ConfigurationSource, environment: Environment = processEnvironment
+  _ source: ConfigurationSource, environment: @escaping Environment = processEnvironment
 ) -> DecodedPlan {
   do throws(SyntaxFailure) {
     let bytes: [UInt8]
@@ -57,18 +57,19 @@ public func loadPlan(
 
 /// Reads, decodes and checks the file at `path`.
 public func loadPlan(
-  path: String, environment: Environment = processEnvironment
+  path: String, environment: @escaping Environment = processEnvironment
 ) -> DecodedPlan {
   loadPlan(.file(path: path), environment: environment)
 }
 
 /// Decodes and checks the bytes of a file; `fileName` is what diagnostics call it.
 public func decodePlan(
-  _ bytes: [UInt8], fileName: String, environment: Environment = processEnvironment
+  _ bytes: [UInt8], fileName: String, environment: @escaping Environment = processEnvironment
 ) -> DecodedPlan {
   let decoded = decodeFile(bytes, environment: environment)
   return DecodedPlan(
-    decoded.plan, decoded.diagnostics, fileName: fileName, lines: decoded.lines)
+    decoded.plan, decoded.diagnostics, fileName: fileName, lines: decoded.lines,
+    lists: decoded.lists)
 }
 
 /// The environment of this process.
@@ -81,9 +82,11 @@ struct DecodedFile {
   var plan: ProxyPlan?
   var diagnostics: Diagnostics
   var lines: [String]
+  /// The files with endpoints that it names.
+  var lists: [EndpointList] = []
 }
 
-func decodeFile(_ bytes: [UInt8], environment: Environment) -> DecodedFile {
+func decodeFile(_ bytes: [UInt8], environment: @escaping Environment) -> DecodedFile {
   var diagnostics = Diagnostics()
   let source: SourceText
   do throws(SyntaxFailure) {
@@ -101,16 +104,24 @@ func decodeFile(_ bytes: [UInt8], environment: Environment) -> DecodedFile {
   guard let file = Codec<FileDraft>.file.decode(root, &diagnostics) else {
     return DecodedFile(diagnostics: diagnostics, lines: lines)
   }
-  var lowering = Lowering(file, diagnostics)
+  var lowering = Lowering(file, diagnostics, environment)
   let plan = lowering.plan()
-  return DecodedFile(plan: plan, diagnostics: lowering.diagnostics, lines: lines)
+  return DecodedFile(
+    plan: plan, diagnostics: lowering.diagnostics, lines: lines, lists: lowering.allLists)
 }
 
 extension DecodedPlan {
   fileprivate init(
-    _ plan: ProxyPlan?, _ diagnostics: Diagnostics, fileName: String, lines: [String]
+    _ plan: ProxyPlan?, _ diagnostics: Diagnostics, fileName: String, lines: [String],
+    lists: [EndpointList] = []
   ) {
-    self.plan = diagnostics.errorCount == 0 ? plan : nil
+    let isSound = diagnostics.errorCount == 0 && lists.allSatisfy { $0.diagnostics.errorCount == 0 }
+    self.plan = isSound ? plan : nil
     (self.diagnostics, omittedCount) = diagnostics.finished(file: fileName, lines: lines)
+    for list in lists {
+      let (shown, omitted) = list.finished
+      self.diagnostics += shown
+      omittedCount += omitted
+    }
   }
 }

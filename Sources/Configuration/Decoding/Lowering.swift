@@ -17,11 +17,18 @@ struct Lowering {
   /// Position among the file's upstreams by name.
   private var positions: [String: Int] = [:]
   private var isUsed: [Bool] = []
+  private let environment: Environment
+  /// The files with endpoints, by path.
+  private var lists: [String: EndpointList] = [:]
 
-  init(_ file: FileDraft, _ diagnostics: Diagnostics) {
+  init(_ file: FileDraft, _ diagnostics: Diagnostics, _ environment: @escaping Environment) {
     self.file = file
     self.diagnostics = diagnostics
+    self.environment = environment
   }
+
+  /// The files with endpoints that were read.
+  var allLists: [EndpointList] { lists.values.sorted { $0.path < $1.path } }
 
   /// The plan, or `nil` when there is no route to make one of. Upstreams that no route uses are
   /// left out.
@@ -44,7 +51,7 @@ struct Lowering {
       // Lowered even when unused: its own faults are told, too.
       let plan = self.upstream(
         name: upstream.name, upstream.value.endpoints ?? [], upstream.value.settings,
-        at: upstream.range)
+        file: upstream.value.endpointsFile, at: upstream.range)
       if isUsed[position] {
         indices.append(upstreams.count)
         upstreams.append(plan)
@@ -141,7 +148,8 @@ struct Lowering {
   }
 
   private mutating func upstream(
-    name: String, _ endpoints: [EndpointDraft], _ own: UpstreamSettings, at range: SourceRange
+    name: String, _ endpoints: [EndpointDraft], _ own: UpstreamSettings,
+    file listFile: Located<String>? = nil, at range: SourceRange
   ) -> UpstreamPlan {
     let shared = file.defaults?.upstream ?? UpstreamSettings()
     let connect = own.connect?.value ?? shared.connect?.value ?? upstreamStandard.connect
@@ -149,47 +157,44 @@ struct Lowering {
     if let place = own.attempt ?? own.connect, attempt > connect {
       warnAttempt(at: place.range)
     }
-    var seen: [EndpointAddress: Mark] = [:]
-    let plans = endpoints.compactMap { endpoint -> EndpointPlan? in
-      guard let address = endpoint.address else { return nil }
-      if case .builtin = address.value {
-        // Two of them are two servers.
-      } else if let first = seen.updateValue(address.range.start, forKey: address.value) {
-        diagnostics.warning(
-          at: address.range, "\(quoted(address.shown)) is already an endpoint of this upstream",
-          hints: ["it is in line \(first.line); to give it a larger share, use `weight`"])
-      }
-      return EndpointPlan(
-        address: address.value, weight: endpoint.weight ?? 1, sessionsMax: endpoint.sessionsMax,
-        priority: endpoint.priority ?? 0)
-    }
+    let written = plans(of: endpoints, &diagnostics)
+    let list = listFile.flatMap { readList($0) }
+    let plans = written + (list?.endpoints ?? [])
     if !plans.isEmpty, plans.allSatisfy({ $0.weight == 0 }) {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
     let check = check(own.check, shared.check, name: name, endpoints)
-    return UpstreamPlan(
+    let plan = UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check,
-      resolve: resolve(own.resolve, shared.resolve, plans),
+      // What a file will list is not known: it may list names some day.
+      resolve: resolve(own.resolve, shared.resolve, listFile == nil ? plans : []),
       onDown: own.onDown ?? shared.onDown ?? check?.onDownStandard
         ?? upstreamStandard.onDown,
       retry: retry(own.retry, shared.retry, at: range),
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
       queue: queue(own, shared, plans, at: range), hold: hold(own.hold, shared.hold),
-      endpoints: plans)
+      endpoints: plans,
+      endpointsFile: listFile.map {
+        EndpointsFilePlan(path: $0.value, ownCount: written.count)
+      })
+    if let list { lists[list.path]?.refuse(for: plan) }
+    return plan
   }
 
-  private mutating func resolve(
-    _ own: Located<Duration?>?, _ shared: Located<Duration?>?, _ endpoints: [EndpointPlan]
-  ) -> Duration? {
-    let hasName = endpoints.contains { if case .name = $0.address { true } else { false } }
-    if let own, own.value != nil, !endpoints.isEmpty, !hasName {
-      diagnostics.warning(
-        at: own.range, "no endpoint of this upstream is a host name, so nothing is looked up again")
+  /// Reads the file that lists endpoints, once.
+  private mutating func readList(_ file: Located<String>) -> EndpointList? {
+    if let list = lists[file.value] { return list }
+    do throws(SyntaxFailure) {
+      let list = try EndpointList(path: file.value, environment: environment)
+      lists[file.value] = list
+      return list
+    } catch {
+      diagnostics.error(at: file.range, error.message, hints: error.hints, isShape: false)
+      return nil
     }
-    return (own ?? shared)?.value ?? upstreamStandard.resolve
   }
 
   private mutating func admin() -> AdminPlan? {
@@ -206,6 +211,7 @@ struct Lowering {
   private mutating func checkDefaults() {
     guard let shared = file.defaults?.upstream else { return }
     if case .some(.some(let check)) = shared.check { checkMeaning(of: check) }
+    if let resolve = shared.resolve { checkMeaning(of: resolve) }
     let connect = shared.connect?.value ?? upstreamStandard.connect
     let attempt = shared.attempt?.value ?? upstreamStandard.attempt
     if let place = shared.attempt ?? shared.connect, attempt > connect {

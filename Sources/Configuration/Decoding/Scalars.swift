@@ -105,5 +105,23 @@ extension ScalarCodec {
   }
 }
 
+extension ScalarCodec where Value == String {
+  /// The path of a file, from the root.
+  static var absolutePath: ScalarCodec {
+    .text(
+      "an absolute path", patterns: ["/\(freeTextPattern)*"], examples: ["/etc/sluice/db.yaml"],
+      encode: { $0 }
+    ) { text throws(Refusal) in
+      guard text.hasPrefix("/") else {
+        throw Refusal(
+          "is no absolute path",
+          hint: text.contains("://")
+            ? "only files are read" : "write it from the root, like `/etc/…`")
+      }
+      return text
+    }
+  }
+}
+
 /// Characters of a path or an abstract name, as they stand in the file.
 let freeTextPattern = #"([^$\u0000-\u001f\u007f]|\$\$)"#

@@ -14,13 +14,26 @@ extension Codec<UpstreamDraft> {
   static var upstream: Codec {
     let own: [Field<UpstreamDraft>] = [
       field(
-        "endpoints", \.endpoints, .list(.endpoint, countMin: 1), isRequired: true,
-        "Who serves. A host name is looked up at the start, and again as often as `resolve` says.")
+        "endpoints", \.endpoints, .list(.endpoint, countMin: 1), isOptional: false,
+        "Who serves. Host names and services are looked up at the start, and again as often as "
+          + "`resolve` says."),
+      field(
+        "endpoints_file", \.endpointsFile, ScalarCodec.absolutePath.located, isOptional: false,
+        "A file with a YAML or JSON list of endpoints, each written as in `endpoints`, which they are "
+          + "added to. It is watched: what changes there is taken up without a reload, and a file "
+          + "with errors changes nothing."),
     ]
     return .object(
       "upstream", "Endpoints, and the policy of choosing and reaching them.", UpstreamDraft(),
+      choices: [
+        KeyChoice(
+          names: ["endpoints", "endpoints_file"], isRequired: true, allowsSeveral: true,
+          hint: "say who serves: `endpoints: [\"IP:port\"]`")
+      ],
       notes: settingNotes.merging([
         "servers": "did you mean `endpoints`?", "to": "did you mean `endpoints`?",
+        "file": "did you mean `endpoints_file`?", "file_sd": "did you mean `endpoints_file`?",
+        "include": "did you mean `endpoints_file`?", "discovery": "did you mean `resolve`?",
       ]) { $1 },
       fields: own + upstreamFields.map { $0.lifted(\.settings) })
   }
@@ -38,7 +51,9 @@ extension Codec<UpstreamSettings> {
 private let settingNotes: KeyNotes = resilienceNotes.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
-  "idle": "it belongs to a route", "policy": "did you mean `balance`?",
+  "idle": "it belongs to a route",
+  "resolver": "did you mean `resolve`?", "nameserver": "did you mean `resolve: {server: …}`?",
+  "dns": "did you mean `resolve`?", "policy": "did you mean `balance`?",
 ]) { $1 }
 
 /// In the order of the documentation.
@@ -68,14 +83,16 @@ extension Codec<EndpointDraft> {
           "address", \.address, ScalarCodec.endpointAddress.located, isRequired: true,
           "Where it is."),
         field(
-          "weight", \.weight, .integer(0...EndpointPlan.weightMax),
-          standard: endpointStandard.weight, "Its share of new sessions; 0 for none."),
+          "weight", \.weight, ScalarCodec.integer(0...EndpointPlan.weightMax).located,
+          shown: .integer(endpointStandard.weight),
+          "Its share of new sessions; 0 for none. Not with `srv:`, whose records tell it."),
         field(
           "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,
           "How many sessions it takes at once; without it, any number."),
         field(
           "priority", \.priority, .integer(0...15), standard: endpointStandard.priority,
-          "Its tier: used when no endpoint of a lower number can serve."),
+          "Its tier: used when no endpoint of a lower number can serve. The priorities of `srv:` count from "
+            + "here."),
       ])
   }
 }

@@ -95,14 +95,16 @@ private struct SchemaWriter {
     return members
   }
 
-  /// That keys exclude each other. A mapping has one choice of each kind at most, so that no keyword
+  /// That keys exclude each other, or that one is needed. A mapping has one choice of each kind at most, so that no keyword
   /// comes twice.
   private static func exclusion(_ choice: KeyChoice) -> JSON.Member {
     func present(_ names: [String]) -> JSON {
       .object(["required": .array(names.map(JSON.string))])
     }
     if choice.isRequired {
-      return .init(key: "oneOf", value: .array(choice.names.map { present([$0]) }))
+      return .init(
+        key: choice.allowsSeveral ? "anyOf" : "oneOf",
+        value: .array(choice.names.map { present([$0]) }))
     }
     let pairs = choice.names.indices.flatMap { last in
       choice.names[..<last].map { present([$0, choice.names[last]]) }

@@ -49,11 +49,13 @@ struct ObjectShape {
   var choices: [KeyChoice] = []
 }
 
-/// Keys of a mapping of which at most one may be present.
+/// Keys of a mapping of which at most one may be present, or one at least must be.
 struct KeyChoice {
   var names: [String]
   /// Whether one must be: a kind that is told by its key.
   var isRequired = false
+  /// Whether they may stand side by side.
+  var allowsSeveral = false
   /// What to write when it is missing.
   var hint: String?
 }

@@ -13,6 +13,21 @@ func readFile(_ path: String, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
   return try readAll(descriptor, bytesMax: bytesMax)
 }
 
+/// The bytes of a regular file, at most `bytesMax` of them. What is no regular file is refused: a pipe
+/// would be waited for. Blocks while it reads; a file on a network may take its time.
+func readRegularFile(_ path: String, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+  guard descriptor != -1 else { throw unreadable(errno, path) }
+  defer { _ = close(descriptor) }
+  var status = stat()
+  guard fstat(descriptor, &status) != -1 else { throw unreadable(errno, path) }
+  guard status.st_mode & S_IFMT == S_IFREG else {
+    throw SyntaxFailure(
+      range: SourceRange(at: .start), message: "cannot read \(path): it is no regular file")
+  }
+  return try readAll(descriptor, bytesMax: bytesMax)
+}
+
 /// What a descriptor gives until its end, at most `bytesMax` bytes; blocks while it reads.
 func readAll(_ descriptor: Int32, bytesMax: Int) throws(SyntaxFailure) -> [UInt8] {
   var status = stat()
@@ -36,11 +51,12 @@ func readAll(_ descriptor: Int32, bytesMax: Int) throws(SyntaxFailure) -> [UInt8
   }
 }
 
-private func unreadable(_ code: Int32) -> SyntaxFailure {
+private func unreadable(_ code: Int32, _ path: String? = nil) -> SyntaxFailure {
   let reason = strerror(code).map { String(cString: $0) } ?? "error \(code)"
   var hints: [String] = []
-  if code == ENOENT { hints = ["say where it is with `--config FILE`"] }
+  if code == ENOENT, path == nil { hints = ["say where it is with `--config FILE`"] }
   return SyntaxFailure(
-    range: SourceRange(at: .start), message: "cannot read the configuration: \(reason)",
+    range: SourceRange(at: .start),
+    message: "cannot read \(path ?? "the configuration"): \(reason)",
     hints: hints)
 }

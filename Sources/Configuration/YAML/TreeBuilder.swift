@@ -10,6 +10,29 @@ struct Limits {
   var depthMax = 64
   /// Nodes, those that aliases stand for included.
   var nodesMax = 400_000
+  /// What is missing where there is no document.
+  var contents = Contents.configuration
+
+  enum Contents {
+    case configuration
+    case endpoints
+  }
+}
+
+extension Limits.Contents {
+  /// There is no document.
+  fileprivate var isMissing: SyntaxFailure {
+    switch self {
+    case .configuration:
+      SyntaxFailure(
+        range: SourceRange(at: .start), message: "the file holds no configuration",
+        hints: ["at least one route is needed: `routes: {NAME: {listen: …, to: …}}`"])
+    case .endpoints:
+      SyntaxFailure(
+        range: SourceRange(at: .start), message: "the file holds no endpoints",
+        hints: ["a list is needed, like `[\"10.0.0.1:5432\"]`"])
+    }
+  }
 }
 
 /// Reads one document.
@@ -63,9 +86,7 @@ struct TreeBuilder: ~Copyable {
       switch event.kind {
       case .streamStart, .documentStart: continue
       case .streamEnd:
-        throw SyntaxFailure(
-          range: SourceRange(at: .start), message: "the file holds no configuration",
-          hints: ["at least one route is needed: `routes: {NAME: {listen: …, to: …}}`"])
+        throw limits.contents.isMissing
       default:
         let root = try node(event)
         while true {

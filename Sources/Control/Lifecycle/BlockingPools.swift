@@ -8,6 +8,8 @@ import EventLoop
 struct BlockingPools: Sendable {
   /// For reading configurations.
   let files = BlockingPool(name: "files", threadsMax: 1, waitingMax: 4)
+  /// For looking at files that list endpoints, and reading them.
+  let lists = BlockingPool(name: "lists", threadsMax: 2, waitingMax: 4096)
   /// For waiting until threads have ended: nothing else may be in the way of that.
   let ends = BlockingPool(name: "ends", threadsMax: 1, waitingMax: 4)
   /// For looking up names.
@@ -18,6 +20,7 @@ struct BlockingPools: Sendable {
   /// Takes no more work.
   func close() {
     files.close()
+    lists.close()
     ends.close()
     names.close()
     scripts.close()

@@ -33,8 +33,6 @@ actor ControlPlane {
     case ended
   }
 
-  /// How long host names may take to be looked up at the start, and when a reload brings new ones.
-  static let resolveTimeout = Duration.seconds(10)
   /// How long reading a configuration may take.
   static let readTimeout = Duration.seconds(10)
   /// How long threads may take to end that were told to.
@@ -53,9 +51,14 @@ actor ControlPlane {
   var stage = Stage.starting
   /// `nil` until everything is open.
   var running: RunningProxy?
-  let resolver: HostResolver
+  nonisolated let lookUp: NameLookUp
   var names = NameTable()
-  var nameWatches: [String: NameWatch] = [:]
+  var nameWatches: [NameQuestion: NameWatch] = [:]
+  /// For how long the last answers hold, where that was told.
+  var lifetimes: [NameQuestion: Duration] = [:]
+  /// The servers of services whose names could not be looked up the last time.
+  var failedTargets: [NameQuestion: Set<String>] = [:]
+  var lists = EndpointLists()
   lazy var health = HealthMonitor(
     on: loop, logger: logger, scripts: ScriptRunner(pool: pools.scripts)
   ) { [weak self] id, isUp in
@@ -87,7 +90,7 @@ actor ControlPlane {
     self.log = log
     logger = log.logger("sluice")
     self.pools = pools
-    resolver = HostResolver(pool: pools.names)
+    lookUp = NameLookUp(system: HostResolver(pool: pools.names), files: pools.files)
     self.manager = manager
     self.openStatus = openStatus
   }
@@ -121,6 +124,7 @@ actor ControlPlane {
     loop.spawn(name: "changes") { await self.takeUpChanges() }
     loop.spawn(name: "health") { [health] in await health.run() }
     watchNames()
+    watchLists()
     checkEndpoints()
     if let accessLog = running.accessLog {
       loop.spawn(name: "access log") { try await self.tellLosses(of: accessLog) }

@@ -24,9 +24,20 @@ public struct PlanSource: Sendable {
   /// Reads it. May block; called on a thread of its own. `nil` when it can be read only once.
   let read: (@Sendable () -> PlanReading)?
 
-  /// A configuration called `name`, which `read` reads anew each time.
-  public init(name: String, read: (@Sendable () -> PlanReading)?) {
+  /// Reads a file that lists endpoints for an upstream. May block; called on a thread of its own.
+  let readEndpoints: @Sendable (_ path: String, _ upstream: UpstreamPlan) -> EndpointsReading
+
+  /// A configuration called `name`, which `read` reads anew each time, and `readEndpoints` the files with
+  /// endpoints that it names.
+  public init(
+    name: String, read: (@Sendable () -> PlanReading)?,
+    readEndpoints:
+      @escaping @Sendable (
+        _ path: String, _ upstream: UpstreamPlan
+      ) -> EndpointsReading
+  ) {
     self.name = name
     self.read = read
+    self.readEndpoints = readEndpoints
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes of the plan while it is carried out: a file that is read again, and host names that stand for
-// other addresses than before. They are taken up one after another, each as a whole or not at all: what is
+// Changes of the plan while it is carried out: a file that is read again, host names that stand for
+// other addresses than before, and files that list other endpoints. They are taken up one after another, each as a whole or not at all: what is
 // in the way is found out before the first worker hears of it.
 
 import Addressing
@@ -17,6 +17,8 @@ enum Change: Hashable, Sendable {
   case reload
   /// Some names stand for other addresses.
   case names
+  /// Some files list other endpoints.
+  case lists
 }
 
 /// How often the configuration was read again, and with what success.
@@ -58,13 +60,16 @@ extension ControlPlane {
     noteChange()
   }
 
-  /// Takes up changes until nobody is accepted any more; once the end has begun, only those of names.
+  /// Takes up changes until nobody is accepted any more; once the end has begun, only those of
+  /// names and of files that list endpoints.
   func takeUpChanges() async {
     while await wait({ !self.changes.isEmpty || !self.isAccepting }), isAccepting {
       switch changes.removeFirst() {
       case .reload:
         guard endSignal == nil else { giveUpReload(); continue }
         await reload()
+      case .lists:
+        await takeUpLists()
       case .names:
         for reason in await takeUp(plan) {
           logger.error("endpoints cannot follow their names", metadata: ["cause": "\(reason)"])
@@ -105,7 +110,7 @@ extension ControlPlane {
     guard endSignal == nil else { return giveUpReload() }
     if reasons.isEmpty { reasons = await takeUp(new) }
     // Names that nothing uses now were learned for a plan that was refused, or belonged to the old one.
-    names.keep(only: plan.hostNames)
+    forgetUnusedNames()
     guard reasons.isEmpty else { return refuseReload(reasons) }
     if !kept.isEmpty {
       logger.warning(
@@ -130,7 +135,7 @@ extension ControlPlane {
 
   /// Has everything follow a plan and the names as they stand. Returns when every worker does, or what is
   /// in the way: then nothing has changed.
-  private func takeUp(_ new: ProxyPlan) async -> [String] {
+  func takeUp(_ new: ProxyPlan) async -> [String] {
     // Listeners that are closed for the end must not be opened again.
     guard let running, isAccepting else { return [] }
     let old = (plan: plan, listeners: running.listeners.all)
@@ -144,6 +149,7 @@ extension ControlPlane {
     plan = new
     announceListeners(since: old.plan, old.listeners)
     watchNames()
+    watchLists()
     checkEndpoints()
     let patience = ControlPlane.answerPatience
     let warnAt = loop.now.advanced(by: patience.wholeNanoseconds)

@@ -2,6 +2,7 @@
 // How the open-files limit is shared out: sessions need two descriptors, pipes two, the program a
 // few of its own. What is handed out here is there; running out is then a fault of the machine.
 
+import DNS
 import Plan
 import Reactor
 
@@ -50,6 +51,7 @@ struct ResourceBudget: Equatable {
       ResourceBudget.ownDescriptors + listeners + workers * ResourceBudget.descriptorsPerWorker
       + (hasBuiltins ? 2 + plan.builtinServices.count : 0)
       + min(plan.checkedEndpoints, openFilesMax / ResourceBudget.checksShareMax)
+      + plan.lookUpDescriptors
       // A listener, and as many connections as are served or turned away at once.
       + (plan.admin.map { 1 + 2 * $0.connectionsMax } ?? 0)
     switch plan.relay.pipes {
@@ -102,6 +104,16 @@ extension ProxyPlan {
   /// How many endpoints of the file are checked. A name may stand for several.
   fileprivate var checkedEndpoints: Int {
     upstreams.reduce(0) { $0 + ($1.check == nil ? 0 : $1.endpoints.count) }
+  }
+
+  /// What asking name servers takes at most: as many look-ups are under way at once.
+  fileprivate var lookUpDescriptors: Int {
+    let asked = questions.keys.reduce(0) { count, question in
+      // Nobody knows how many servers a service has.
+      count
+        + (question.kind == .service ? DNSClient.lookUpsMax : question.source == .system ? 0 : 1)
+    }
+    return min(asked, DNSClient.lookUpsMax) * DNSClient.descriptorsPerLookUp
   }
 
   /// The builtin services that some upstream uses.

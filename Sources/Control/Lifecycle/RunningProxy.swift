@@ -33,7 +33,7 @@ final class RunningProxy {
   /// keep it waiting. Throws everything that stands in the way, with the `failures` of looking up, so that
   /// it can be put right in one go. `report` is called on the workers' threads.
   init(
-    _ plan: ProxyPlan, names: [String: Resolution], failures: [String], handedOver: Set<CInt>,
+    _ plan: ProxyPlan, names: [NameQuestion: Resolution], failures: [String], handedOver: Set<CInt>,
     logger: Logger, report: @escaping Report
   ) throws(StartFailure) {
     self.plan = plan
@@ -166,7 +166,7 @@ final class RunningProxy {
   /// Has all workers go over to a plan and to what names stand for now: at once, as far as this thread is
   /// concerned; `isUsed` tells when they have. Throws everything that stands in the way, and then nothing
   /// has changed. Returns, in sentences, what of the plan could not be had after all.
-  func use(_ plan: ProxyPlan, names: [String: Resolution]) throws(StartFailure) -> [String] {
+  func use(_ plan: ProxyPlan, names: [NameQuestion: Resolution]) throws(StartFailure) -> [String] {
     let sessionsMax = try self.sessionsMax(of: plan)
     let prepared = try listeners.prepare(plan)
     let known = RunningProxy.addresses(of: builtins)

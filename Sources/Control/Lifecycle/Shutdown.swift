@@ -29,6 +29,7 @@ extension ControlPlane {
     stage = .draining
     noteChange()
     for watch in nameWatches.values { watch.task.cancel() }
+    for task in lists.watches.values { task.cancel() }
     if !isKilled { await drain(running, sessions) }
     running.tellAll(.stop)
     stage = .ended

@@ -27,7 +27,7 @@ final class TopologyLedger {
   /// All that a topology is made of.
   private struct Source: Equatable {
     let plan: ProxyPlan
-    let addresses: [String: [IPAddress]]
+    let names: [NameQuestion: Resolution]
     let builtins: [BuiltinService: SocketAddress]
     let listeners: [OpenListener]
     let sessionsMax: Int
@@ -92,11 +92,11 @@ final class TopologyLedger {
   /// they are known. Workers are made with the first topology; every later one must be told to the
   /// reader of records and then to all workers.
   func build(
-    _ plan: ProxyPlan, names: [String: Resolution], builtins: [BuiltinService: SocketAddress],
+    _ plan: ProxyPlan, names: [NameQuestion: Resolution], builtins: [BuiltinService: SocketAddress],
     listeners: [OpenListener], sessionsMax: Int
   ) -> Topology {
     let next = Source(
-      plan: plan, addresses: addresses(of: plan, names), builtins: builtins, listeners: listeners,
+      plan: plan, names: resolutions(for: plan, names), builtins: builtins, listeners: listeners,
       sessionsMax: sessionsMax)
     if let current, next == source { return current }
     source = next
@@ -107,17 +107,16 @@ final class TopologyLedger {
     return topology
   }
 
-  /// Addresses that are known stay in their order: resolvers rotate them.
-  private func addresses(
-    of plan: ProxyPlan, _ names: [String: Resolution]
-  ) -> [String: [IPAddress]] {
-    var result: [String: [IPAddress]] = [:]
-    for name in plan.hostNames {
-      guard case .addresses(let found) = names[name] else {
+  /// What is known stays in its order: name servers rotate their answers.
+  private func resolutions(
+    for plan: ProxyPlan, _ names: [NameQuestion: Resolution]
+  ) -> [NameQuestion: Resolution] {
+    var result: [NameQuestion: Resolution] = [:]
+    for question in plan.questions.keys {
+      guard let found = names[question] else {
         preconditionFailure("a name that nobody looked up")
       }
-      let known = source?.addresses[name] ?? []
-      result[name] = known.filter(found.contains) + found.filter { !known.contains($0) }
+      result[question] = found.ordered(after: source?.names[question])
     }
     return result
   }
@@ -184,10 +183,8 @@ final class TopologyLedger {
       }
     }
     for endpoint in plan.endpoints {
-      var host: String?
-      if case .name(let name, _) = endpoint.address { host = name }
-      for (name, address) in places(of: endpoint.address, source) {
-        var place = EndpointKey.Place.address(address, host: host)
+      for found in places(of: endpoint, in: plan, source) {
+        var place = EndpointKey.Place.address(found.address, host: found.host)
         if case .builtin(let service) = endpoint.address { place = .builtin(service) }
         let key = EndpointKey(
           upstream: plan.name, place: place, ordinal: ordinals[place, default: 0])
@@ -200,11 +197,12 @@ final class TopologyLedger {
         let memory = endpoints.state(position)
         Draft.put(
           Endpoint(
-            endpoint, name: name, upstreamName: plan.name, address: address, host: host,
-            number: memory.number, state: memory.state, upstreamState: upstreams.state(upstream)),
+            endpoint, name: found.name, upstreamName: plan.name, address: found.address,
+            host: found.host, number: memory.number, state: memory.state,
+            upstreamState: upstreams.state(upstream)),
           at: position, in: &all)
         members.append(
-          (Upstream.Member(EndpointIndex(position), weight: endpoint.weight), endpoint.priority))
+          (Upstream.Member(EndpointIndex(position), weight: found.weight), found.priority))
       }
     }
     return members
@@ -222,22 +220,52 @@ final class TopologyLedger {
     return number
   }
 
+  /// Where an endpoint of a plan is, for each of its addresses.
+  private struct FoundPlace {
+    let name: String
+    let address: SocketAddress
+    /// The host name that stands for that, if it was found by one.
+    var host: String?
+    let weight: Int
+    let priority: Int
+  }
+
   private func places(
-    of address: EndpointAddress, _ source: Source
-  ) -> [(name: String, address: SocketAddress)] {
-    switch address {
-    case .socket(let socketAddress):
-      return [(address.description, socketAddress)]
-    case .builtin(let service):
+    of endpoint: EndpointPlan, in upstream: UpstreamPlan, _ source: Source
+  ) -> [FoundPlace] {
+    let resolution = upstream.question(for: endpoint).flatMap { source.names[$0] }
+    switch (endpoint.address, resolution) {
+    case (.socket(let socketAddress), _):
+      return [
+        FoundPlace(
+          name: endpoint.address.description, address: socketAddress, weight: endpoint.weight,
+          priority: endpoint.priority)
+      ]
+    case (.builtin(let service), _):
       guard let socketAddress = source.builtins[service] else {
         preconditionFailure("a builtin service that nobody started")
       }
-      return [(address.description, socketAddress)]
-    case .name(let host, let port):
-      return (source.addresses[host] ?? []).map {
+      return [
+        FoundPlace(
+          name: endpoint.address.description, address: socketAddress, weight: endpoint.weight,
+          priority: endpoint.priority)
+      ]
+    case (.name(let host, let port), .addresses(let addresses)?):
+      return addresses.map {
         let socketAddress = SocketAddress($0, port: port)
-        return ("\(host)(\(socketAddress))", socketAddress)
+        return FoundPlace(
+          name: "\(host)(\(socketAddress))", address: socketAddress, host: host,
+          weight: endpoint.weight, priority: endpoint.priority)
       }
+    case (.service, .service(let servers)?):
+      return zip(servers, ServiceShare.shares(of: servers)).map { server, share in
+        FoundPlace(
+          name: server.id.description,
+          address: SocketAddress(server.id.address, port: server.id.port),
+          host: server.id.target, weight: share.weight, priority: endpoint.priority + share.tier)
+      }
+    case (.name, _), (.service, _):
+      preconditionFailure("a name that was not looked up with success")
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host names looked up: all at once at the start, those that a reload brings, and again and again those of
-// upstreams that say `resolve`. A task for each name asks by itself, so that one that hangs delays no other.
+// Names looked up: all at once at the start, those that a reload brings, and again and again those of
+// upstreams that say `resolve`. A task for each question asks by itself, so that one that hangs delays no
+// other.
 
 import Addressing
 import EventLoop
@@ -8,9 +9,9 @@ import Logging
 import Plan
 import Reactor
 
-/// A task that asks for a name again and again.
+/// A task that asks a question again and again.
 struct NameWatch {
-  let every: Duration
+  let schedule: NameSchedule
   let task: Task<Void, any Error>
 }
 
@@ -18,15 +19,16 @@ extension ControlPlane {
   /// Looks up the names of the plan that it starts with. Returns a sentence for each endpoint whose name
   /// has no address, `nil` when a signal has ended the looking.
   func learnNamesOfStart() async -> [String]? {
-    let plan = plan
-    if !plan.hostNames.isEmpty {
+    let questions = plan.questions
+    if !questions.isEmpty {
       logger.info(
         "looking up names",
         metadata: [
-          "count": "\(plan.hostNames.count)",
-          "timeout": "\(ControlPlane.resolveTimeout.configurationText)",
+          "count": "\(questions.count)",
+          "timeout": "\((questions.values.max() ?? .zero).configurationText)",
         ])
     }
+    let plan = plan
     let failures = await withTaskGroup(of: [String].self) { group in
       group.addTask(name: "look up names") { await self.learnNames(of: plan) }
       group.addTask(name: "end while names are looked up") {
@@ -42,124 +44,119 @@ extension ControlPlane {
   /// Looks up the names of a plan that are not known yet, all at once. Returns what could not be looked
   /// up, in a sentence for each endpoint; then nothing has been learned.
   func learnNames(of plan: ProxyPlan) async -> [String] {
-    let deadline = loop.now.advanced(by: ControlPlane.resolveTimeout.wholeNanoseconds)
-    let unknown = plan.hostNames.filter { !names.knows($0) }
-    let answers = await withTaskGroup(of: (String, Resolution).self) { group in
-      for name in unknown {
-        group.addTask(name: "look up \(name)") {
-          (name, await self.lookUp(name, until: deadline))
+    let unknown = plan.questions.filter { !names.knows($0.key) }
+    let answers = await withTaskGroup(of: (NameQuestion, NameAnswer).self) { group in
+      for (question, timeout) in unknown {
+        group.addTask(name: "look up \(question.name)") {
+          (question, await self.lookUp.answer(to: question, after: nil, timeout: timeout))
         }
       }
-      var answers: [String: Resolution] = [:]
-      while let (name, answer) = await group.next() { answers[name] = answer }
+      var answers: [NameQuestion: NameAnswer] = [:]
+      while let (question, answer) = await group.next() { answers[question] = answer }
       return answers
     }
-    let failures = plan.unresolved(answers)
+    let failures = plan.unresolved(answers.mapValues(\.resolution))
     guard failures.isEmpty else { return failures }
-    for (name, answer) in answers.sorted(by: { $0.key < $1.key }) {
-      guard case .addresses(let addresses) = answer else { continue }
-      names.learn(name, addresses)
-      logger.info("looked up", metadata: ["name": "\(name)", "addresses": "\(list(addresses))"])
+    for (question, answer) in answers.sorted(by: { $0.key < $1.key }) {
+      names.learn(question, answer.resolution)
+      lifetimes[question] = answer.timeToLive
+      var metadata: Logger.Metadata = ["name": "\(question.name)"]
+      switch answer.resolution {
+      case .addresses(let addresses): metadata["addresses"] = "\(list(addresses))"
+      case .service(let endpoints): metadata["servers"] = "\(list(endpoints.map(\.id)))"
+      case .failed: continue
+      }
+      if let timeToLive = answer.timeToLive {
+        metadata["ttl"] = "\(timeToLive.configurationText)"
+      }
+      logger.info("looked up", metadata: metadata)
+      note(question, failedTargets: answer.failedTargets)
     }
     return []
-  }
-
-  private func lookUp(_ name: String, until deadline: Instant) async -> Resolution {
-    do {
-      return .addresses(try await resolver.addresses(of: name, until: deadline))
-    } catch let error as HostNameError {
-      return .failed(error.reason)
-    } catch WaitError.deadlinePassed {
-      return .failed("no answer within \(ControlPlane.resolveTimeout.configurationText)")
-    } catch {
-      return .failed("\(error)")
-    }
   }
 
   // MARK: Again and again
 
   /// Follows the names that the plan wants followed, and no others.
   func watchNames() {
-    let wanted = plan.watchedNames
-    for (name, watch) in nameWatches where wanted[name] != watch.every {
+    let wanted = plan.watchedQuestions
+    for (question, watch) in nameWatches where wanted[question] != watch.schedule {
       watch.task.cancel()
-      nameWatches[name] = nil
+      nameWatches[question] = nil
     }
-    for (name, every) in wanted where nameWatches[name] == nil {
-      let task = loop.spawn(name: "resolve \(name)") { try await self.follow(name, every) }
-      nameWatches[name] = NameWatch(every: every, task: task)
+    for (question, schedule) in wanted where nameWatches[question] == nil {
+      let task = loop.spawn(name: "resolve \(question.name)") {
+        try await self.follow(question, schedule)
+      }
+      nameWatches[question] = NameWatch(schedule: schedule, task: task)
     }
   }
 
-  private func follow(_ name: String, _ every: Duration) async throws {
+  /// Forgets the names that the plan does not use.
+  func forgetUnusedNames() {
+    let used = Set(plan.questions.keys)
+    names.keep(only: used)
+    lifetimes = lifetimes.filter { used.contains($0.key) }
+    failedTargets = failedTargets.filter { used.contains($0.key) }
+  }
+
+  private func follow(_ question: NameQuestion, _ schedule: NameSchedule) async throws {
     while true {
-      try await loop.sleep(for: every)
-      let timeout = ControlPlane.resolveTimeout.wholeNanoseconds
-      let answer = await lookUp(name, until: loop.now.advanced(by: timeout))
+      try await loop.sleep(
+        for: schedule.pause(
+          after: lifetimes[question], failures: names.failuresInRow(question)))
+      let answer = await lookUp.answer(
+        to: question, after: names.last(question), timeout: schedule.timeout)
       try Task.checkCancellation()
-      note(name, answer)
+      lifetimes[question] = answer.timeToLive
+      note(question, answer.resolution)
+      if case .service = answer.resolution { note(question, failedTargets: answer.failedTargets) }
     }
   }
 
-  private func note(_ name: String, _ answer: Resolution) {
-    switch names.note(name, answer) {
+  private func note(_ question: NameQuestion, _ answer: Resolution) {
+    let isService = question.kind == .service
+    switch names.note(question, answer) {
     case .same, .stillFailed:
       break
+    case .changed(let added, let removed) where added.isEmpty && removed.isEmpty:
+      logger.info(
+        "a service has other weights or priorities", metadata: ["name": "\(question.name)"])
+      request(.names)
     case .changed(let added, let removed):
       logger.info(
-        "a name has other addresses",
+        isService ? "a service has other servers" : "a name has other addresses",
         metadata: [
-          "name": "\(name)", "added": "\(list(added))", "removed": "\(list(removed))",
+          "name": "\(question.name)", "added": "\(list(added))", "removed": "\(list(removed))",
         ])
       request(.names)
     case .failed(let reason):
       logger.warning(
         "a name cannot be looked up; its last addresses stay",
-        metadata: ["name": "\(name)", "cause": "\(reason)"])
+        metadata: ["name": "\(question.name)", "cause": "\(reason)"])
     case .recovered:
-      logger.info("a name can be looked up again", metadata: ["name": "\(name)"])
+      logger.info("a name can be looked up again", metadata: ["name": "\(question.name)"])
     }
   }
 
-  private func list(_ addresses: [IPAddress]) -> String {
-    addresses.isEmpty ? "-" : addresses.map(\.description).joined(separator: ",")
-  }
-}
-
-extension ProxyPlan {
-  /// The host names that endpoints are given by.
-  var hostNames: Set<String> {
-    Set(upstreams.flatMap(\.hostNames))
-  }
-
-  /// The names that are to be looked up again, and how often: as often as the most eager upstream wants.
-  var watchedNames: [String: Duration] {
-    var wanted: [String: Duration] = [:]
-    for upstream in upstreams {
-      guard let every = upstream.resolve else { continue }
-      for name in upstream.hostNames { wanted[name] = min(wanted[name] ?? every, every) }
+  /// Tells which servers of a service cannot be looked up, when that changes.
+  private func note(_ question: NameQuestion, failedTargets failures: [String: String]) {
+    let before = failedTargets[question] ?? []
+    failedTargets[question] = Set(failures.keys)
+    for (target, reason) in failures.sorted(by: { $0.key < $1.key }) where !before.contains(target)
+    {
+      logger.warning(
+        "a server of a service cannot be looked up; its last addresses stay",
+        metadata: ["name": "\(question.name)", "server": "\(target)", "cause": "\(reason)"])
     }
-    return wanted
-  }
-
-  /// A sentence for every endpoint whose name is among `answers` and has no address.
-  func unresolved(_ answers: [String: Resolution]) -> [String] {
-    upstreams.flatMap { upstream in
-      upstream.endpoints.compactMap { endpoint in
-        guard case .name(let host, _) = endpoint.address,
-          case .failed(let reason) = answers[host]
-        else { return nil }
-        return "upstream \(upstream.name), endpoint \(endpoint.address): "
-          + "cannot look up \(host): \(reason)"
-      }
+    for target in before.subtracting(failures.keys).sorted() {
+      logger.info(
+        "a server of a service can be looked up again, or is gone",
+        metadata: ["name": "\(question.name)", "server": "\(target)"])
     }
   }
-}
 
-extension UpstreamPlan {
-  fileprivate var hostNames: [String] {
-    endpoints.compactMap { endpoint in
-      if case .name(let host, _) = endpoint.address { host } else { nil }
-    }
+  private func list(_ items: [some CustomStringConvertible]) -> String {
+    items.isEmpty ? "-" : items.map(\.description).joined(separator: ",")
   }
 }

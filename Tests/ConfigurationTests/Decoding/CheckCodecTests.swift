@@ -86,7 +86,8 @@ private func check(_ text: String) throws -> HealthCheckPlan? {
     #expect(upstreams[0].check == HealthCheckPlan(.tcp))
     #expect(upstreams[1].check == nil)
     #expect(upstreams[2].check == HealthCheckPlan(.http(HTTPCheckPlan(path: "/a")), rise: 9))
-    #expect(upstreams.map(\.resolve) == [nil, .seconds(2), .seconds(60)])
+    let intervals: [ResolvePlan.Interval] = [.never, .every(.seconds(2)), .every(.seconds(60))]
+    #expect(upstreams.map(\.resolve.interval) == intervals)
   }
 
   @Test(arguments: [

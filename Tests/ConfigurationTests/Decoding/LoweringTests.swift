@@ -69,7 +69,8 @@ import Testing
     #expect(plan.upstreams[1].connect == .seconds(9))
     #expect(upstream.check?.target != .endpoint)
     #expect(plan.upstreams[1].check == HealthCheckPlan(.tcp))
-    #expect(plan.upstreams.map(\.resolve) == [nil, .seconds(60), .seconds(60)])
+    let intervals: [ResolvePlan.Interval] = [.never, .every(.seconds(60)), .every(.seconds(60))]
+    #expect(plan.upstreams.map(\.resolve.interval) == intervals)
     #expect(plan.admin?.connectionsMax == 8)
     #expect(plan.upstreams[1].endpoints.map(\.address) == [.builtin(.echo), .builtin(.chargen)])
   }

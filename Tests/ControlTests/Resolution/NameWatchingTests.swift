@@ -31,19 +31,22 @@ struct NameWatchingTests {
     let plan = samplePlan([
       .name(host: "a", port: 1), .name(host: "a", port: 2), .socket(spare), .builtin(.echo),
     ])
-    #expect(plan.hostNames == ["a"])
+    #expect(Set(plan.questions.keys) == ["a"])
   }
 
   @Test(
     "A name is looked up again as often as the most eager upstream wants, and only where one does")
   func watchedNames() {
     var plan = samplePlan([.name(host: "a", port: 1), .name(host: "b", port: 1)])
-    #expect(plan.watchedNames == [:])
-    plan.upstreams[0].resolve = .seconds(30)
+    #expect(plan.watchedQuestions == [:])
+    plan.upstreams[0].resolve = ResolvePlan(.every(.seconds(30)))
     plan.upstreams.append(
       UpstreamPlan(
-        name: "v", resolve: .seconds(5),
+        name: "v", resolve: ResolvePlan(.every(.seconds(5)), timeout: .seconds(20)),
         endpoints: [EndpointPlan(address: .name(host: "a", port: 2))]))
-    #expect(plan.watchedNames == ["a": .seconds(5), "b": .seconds(30)])
+    let watched = plan.watchedQuestions.mapValues { [$0.every, $0.timeout] }
+    #expect(
+      watched == ["a": [.seconds(5), .seconds(20)], "b": [.seconds(30), .seconds(10)]])
+    #expect(plan.questions == ["a": .seconds(20), "b": .seconds(10)])
   }
 }

@@ -46,7 +46,7 @@ final class Book {
   }
 
   @discardableResult
-  func build(_ plan: ProxyPlan, names: [String: Resolution] = [:]) -> Topology {
+  func build(_ plan: ProxyPlan, names: [NameQuestion: Resolution] = [:]) -> Topology {
     var listeners: [OpenListener] = []
     for (position, route) in plan.routes.enumerated() {
       for address in route.listen {

@@ -19,6 +19,13 @@ func samplePlan(_ endpoints: [EndpointAddress], listen: [ListenAddress] = [.port
     ])
 }
 
+extension NameQuestion: ExpressibleByStringLiteral {
+  /// The addresses of a host, asked of the system.
+  public init(stringLiteral name: String) {
+    self.init(name: name)
+  }
+}
+
 /// A topology with one listener and one endpoint of these names.
 func sampleTopology(
   version: Int = 1, listener: String = ":80", endpoint: String = "10.0.0.1:5432"
