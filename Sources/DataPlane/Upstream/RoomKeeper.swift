@@ -27,6 +27,8 @@ public struct RoomKeeper {
   private var nextProbeAt: Instant
   private var nextReleaseAt: Instant
   private var wasAvailable = true
+  /// Whether the last look was at those who go on at the rate: only then may a late look make up for it.
+  private var isPacing = false
   private var emptySince: Instant?
 
   /// Attends to a room that somebody has entered (`WorkerReport.waiting`).
@@ -45,6 +47,8 @@ public struct RoomKeeper {
       // Nobody can have waited for what is gone for good.
       return upstream.room.giveUpAttending() ? nil : soon(now)
     }
+    let wasPacing = isPacing
+    isPacing = false
     guard let head = upstream.room.headKind else { return lookAfterEmpty(now) }
     emptySince = nil
     let isAvailable = topology.mayServe(plan)
@@ -65,6 +69,8 @@ public struct RoomKeeper {
       if now >= nextProbeAt { releaseProbe(now, post) }
       return soon(now)
     case .hold:
+      isPacing = true
+      if !wasPacing { nextReleaseAt = max(nextReleaseAt, now) }
       releaseDue(plan, now, post)
       return max(nextReleaseAt, now.advanced(by: 1_000_000))
     }
