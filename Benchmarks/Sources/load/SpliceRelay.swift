@@ -80,6 +80,8 @@ final class SpliceRelay {
 
   init(at addresses: [Address], to endpoints: [Address]) {
     self.endpoints = endpoints
+    // splice(2) has no flag like MSG_NOSIGNAL, and a client that resets must not end the relay.
+    signal(SIGPIPE, SIG_IGN)
     listeners = addresses.map { listening(at: $0) }
     for listener in listeners { poller.add(listener, readable) }
   }
