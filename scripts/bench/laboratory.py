@@ -116,6 +116,10 @@ class Laboratory:
             )
             sys.stderr.flush()
 
+    def duration(self, seconds: float) -> float:
+        """How long a run is that has so many seconds when there is time."""
+        return seconds / 3 if self.is_quick else seconds
+
     # What is measured against, and what is measured
 
     def servers(self, kind: str) -> list[str]:

@@ -63,13 +63,13 @@ def ratios(results: Sequence[Result]) -> str:
             if values and len(values) == len(own) and all(own):
                 found.append((peer, median_interval(paired_ratios(values, own))))
         if found:
-            rows.append((f"{result.name}", found))
+            rows.append((f"{result.name}: {figure.title}", found))
     if not rows:
         return ""
     highest = max(interval.high for _, found in rows for _, interval in found)
     lowest = min(1.0, *(interval.low for _, found in rows for _, interval in found))
     low, high = math.floor(math.log2(lowest)), math.ceil(math.log2(highest))
-    left, right = LABEL + 90, WIDTH - 20
+    left, right = LABEL + 170, WIDTH - 20
 
     def place(ratio: float) -> float:
         return left + (math.log2(max(ratio, 2.0**low)) - low) / (high - low) * (right - left)

@@ -133,7 +133,9 @@ def store(arguments: argparse.Namespace, new: Mapping[str, object]) -> None:
         old = json.loads(file.read_text(encoding="utf-8"))
     by_name = {case["name"]: case for case in old.get("cases", [])}
     by_name.update({case["name"]: case for case in new.get("cases", [])})
-    whole = {**old, **new, "cases": list(by_name.values())}
+    order = {case.name: index for index, case in enumerate(cases.ALL)}
+    ordered = sorted(by_name.values(), key=lambda case: order.get(case["name"], len(order)))
+    whole = {**old, **new, "cases": ordered}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 

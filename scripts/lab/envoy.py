@@ -8,7 +8,6 @@ bound on connections, circuit breakers out of the way, one thread per core it is
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import venv
@@ -28,9 +27,7 @@ _LOG_FORMAT = (
 
 
 def binary(root: Path) -> Path | None:
-    """The program: what ENVOY names, what was installed here, or what is on the path."""
-    if named := os.environ.get("ENVOY"):
-        return Path(named) if Path(named).exists() else None
+    """The program: what was installed here, or what is on the path."""
     if found := sorted(_folder(root).glob("lib/*/site-packages/envoy/_bin/envoy")):
         return found[0]
     on_path = shutil.which("envoy")

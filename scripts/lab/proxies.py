@@ -157,7 +157,9 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
     if settings.access_log is not None:
         # Lines are gathered, as the other proxies do it, too.
         access_log = f"{settings.access_log} session buffer=64k flush=1s"
-    lines = [f"load_module {NGINX_STREAM};"] if NGINX_STREAM.exists() else []
+    # Debian's has `stream` as a module; another one must have it built in.
+    is_debians = NGINX_STREAM.exists() and "NGINX" not in os.environ
+    lines = [f"load_module {NGINX_STREAM};"] if is_debians else []
     lines += ["daemon off;", f"pid {folder}/nginx.pid;", "error_log stderr warn;"]
     lines += [f"worker_processes {settings.workers};"]
     lines += [f"worker_rlimit_nofile {room.descriptors};"]
@@ -188,9 +190,11 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
 
 
 def binary_of(kind: str) -> Path | None:
-    """The program of a kind, or None where it is not there."""
-    if kind == "sluice":
-        binary = Path(os.environ.get("SLUICE", ROOT / ".build/release/sluice"))
+    """The program of a kind, or None where it is not there. SLUICE, HAPROXY, NGINX and ENVOY name
+    others than those that were built or installed here."""
+    named = os.environ.get(kind.upper())
+    if kind == "sluice" or named is not None:
+        binary = Path(named or ROOT / ".build/release/sluice")
         return binary if binary.exists() else None
     if kind == "envoy":
         return envoy.binary(ROOT)

@@ -51,7 +51,7 @@ class Fairness:
         result.notes.append(
             f"{FLOOR}: the echo and the bulk server without a proxy: what the load's own core adds"
         )
-        seconds = self.seconds / 3 if lab.is_quick else self.seconds
+        seconds = lab.duration(self.seconds)
         with contextlib.ExitStack() as stack:
             source_pid, sources = stack.enter_context(lab.server("source", lab.cores.servers))
             yield_to_others(source_pid)

@@ -65,7 +65,7 @@ class HalfSaturation:
             result.notes.append(floor_words("echo"))
             targets[FLOOR], factor = stack.enter_context(floor(lab, "echo"))
             load = ("paced", "--rate", str(rate), *SHAPE)
-            seconds = self.seconds / 3 if lab.is_quick else self.seconds
+            seconds = lab.duration(self.seconds)
             for index, name in alternating(list(targets), rounds):
                 lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
                 with in_front_of(name):

@@ -88,7 +88,7 @@ class Traffic:
         rest, so each of them runs only while it is measured."""
         found = [*contenders(kinds), *tuned(kinds, self.is_bulk)]
         result = Result(self.name, self.about, self.figures, self.marks, peers_of(found))
-        seconds = self.seconds / 3 if lab.is_quick else self.seconds
+        seconds = lab.duration(self.seconds)
 
         def measure(target: Target, duration: float) -> dict[str, float]:
             return self.measured(lab, target, duration)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import unittest
+from unittest import mock
 
 from bench import calls, report
+from bench.cases.program import Program
 from bench.laboratory import Cores
 from bench.marks import Mark
-from bench.results import PER_OPERATION, RATE, Result
+from bench.results import PER_OPERATION, RATE, Figure, Result
 from bench.rounds import alternating
 
 STRACE = """\
@@ -54,6 +57,19 @@ class Results(unittest.TestCase):
         text = report.text(self.result())
         self.assertIn("CPU at most 0.9 of best peer: 0.50 (peer)", text)
         self.assertIn("HOLDS", text)
+
+
+class Programs(unittest.TestCase):
+    def test_what_it_prints_becomes_the_table(self) -> None:
+        answer = '{"round_robin x10": {"ns": 12.5}, "maglev x10": {"ns": 7}}'
+        figures = (Figure("ns", "per pick", "ns", 1),)
+        core = min(os.sched_getaffinity(0))
+        lab = mock.Mock(is_quick=False, cores=Cores((core, core)))
+        program = Program("pick", "what a pick costs", "/bin/echo", figures, (answer,))
+        result = program.run(lab, ["sluice"], rounds=2)
+        self.assertEqual(result.series["round_robin x10"], {"ns": [12.5, 12.5]})
+        self.assertEqual(result.series["maglev x10"], {"ns": [7, 7]})
+        self.assertIn("12.5", report.text(result))
 
 
 class Calls(unittest.TestCase):
