@@ -62,6 +62,7 @@ def _circumstances(whole: Mapping[str, object]) -> str:
     rows.append(["commit", str(whole["commit"])])
     rows += [[key, str(value)] for key, value in machine.items()]
     rows += [["network", str(whole["network"])], ["users", str(whole["user"])]]
+    rows.append(["others on these cores before it", f"{whole['others']:.1%} of their time"])
     rows += [[kind, version] for kind, version in whole["versions"].items()]
     words = "### Where and when\n\n" + _table(rows)
     if whole.get("quick"):

@@ -32,6 +32,7 @@ from bench.laboratory import (  # noqa: E402
     Laboratory,
     LoadFailed,
     build_load,
+    busy_share,
     commit,
     machine,
 )
@@ -42,6 +43,7 @@ from lab import envoy, network, proxies  # noqa: E402
 ROUNDS, QUICK_ROUNDS = 9, 6
 FILE = proxies.ROOT / ".build-bench/bench.json"
 UNAVAILABLE = 69
+BUSY_SHARE_MAX = 0.05
 FAILURES = (LoadFailed, proxies.ProxyFailed, OSError, subprocess.SubprocessError)
 
 
@@ -187,6 +189,9 @@ def main() -> int:
     user = "each proxy as a user of its own without privileges" if unprivileged else "this user"
     cores = Cores.of_this_machine()
     print(f"network: {where}; {user}; proxy on core {cores.proxy}, load on {cores.load}")
+    others = busy_share(cores.all)
+    if others > BUSY_SHARE_MAX:
+        print(f"WARNING: others take {others:.0%} of these cores now; do not trust the figures")
     # This program polls, too: never on the proxy's core.
     os.sched_setaffinity(0, {cores.load})
     new: dict[str, object] = {
@@ -197,6 +202,7 @@ def main() -> int:
         "user": user,
         "access_log": arguments.access_log,
         "quick": arguments.is_quick,
+        "others": round(others, 3),
     }
     results: list[Result] = []
     is_whole = True

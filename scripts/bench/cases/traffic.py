@@ -258,7 +258,7 @@ PING_PONG = (
         ),
     ),
     ping_pong("64 B", 32, is_quick=True, marks=(Mark("cost", 0.97), Mark("p99_us", 1.05))),
-    ping_pong("1 KiB", 256, is_quick=True, marks=(Mark("cost", 0.95),)),
+    ping_pong("1 KiB", 256, marks=(Mark("cost", 0.95),)),
     ping_pong("4 KiB", 32, marks=(Mark("cost", 0.97),)),
     ping_pong("16 KiB", 16, marks=(Mark("cost", 1.0),)),
 )
