@@ -111,13 +111,16 @@ check-unit: ## deploy/sluice.service: systemd has no complaint, and its exposure
 check-prometheus: ## Others can read the metrics, and each alert fires when it should
 	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-prometheus.sh
 
-.PHONY: bench
-bench: release ## CPU per operation and per GB beside HAProxy and nginx; fails where a mark is missed (QUICK=1)
+.PHONY: bench bench-calls
+bench: release ## Costs beside HAProxy, nginx and Envoy; fails where a mark is missed (QUICK=1, BENCH="--case NAME --plots")
 	@scripts/install.sh bench
-	scripts/bench.py
+	scripts/bench/run.py $(BENCH)
+bench-calls: release ## System calls per message, session and GB, of Sluice and of the others
+	@scripts/install.sh bench
+	scripts/bench/run.py calls $(BENCH)
 
 .PHONY: bench-streams
-bench-streams: ## CPU per message of the event loop's streams beside asyncio and uvloop; fails above uvloop (QUICK=1)
+bench-streams: ## CPU per message of the event loop's streams beside asyncio and uvloop; fails above 0.70 of uvloop (QUICK=1)
 	@scripts/install.sh build bench-streams
 	scripts/bench-streams.py
 

@@ -5,8 +5,8 @@ Three echo servers that are written alike (read some, write, drain): Examples/Ec
 scripts/lab/echo_streams.py on asyncio's own loop and on uvloop's. Each runs throughout, on one core;
 one at a time has work, from the other core. Rounds alternate, their order rotates, and medians count.
 The figure is the CPU time of the server's process per message that came back. `floor` is an echo
-server in the load generator that is nothing but epoll, recv and send. Exits with 1 when ours does not
-cost less than uvloop's.
+server in the load generator that is nothing but epoll, recv and send. Exits with 1 when ours costs more
+than the mark allows; docs/performance.md says how such a ratio is judged.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import venv
 from pathlib import Path
 
+from bench.statistics import median_interval, paired_ratios
 from lab import network, procfs, proxies
 from lab.proxies import free_port, wait_until
 
@@ -31,6 +32,7 @@ BENCHMARKS = ROOT / "Benchmarks"
 SERVER = ROOT / ".build/release/example-echo-server"
 ECHO = ROOT / "scripts/lab/echo_streams.py"
 UVLOOP = "0.22.1"
+MARK = 0.70
 OURS, ASYNCIO, PEER, FLOOR = "EventLoop", "asyncio", "uvloop", "floor"
 
 
@@ -91,17 +93,18 @@ class Bench:
         self.rates.setdefault(name, []).append(measured["operations"] / measured["seconds"])
 
     def report(self) -> bool:
-        """Prints the table. Returns whether ours costs less than the peer's."""
+        """Prints the table. Returns whether the mark holds."""
         for name, costs in self.costs.items():
             spread = f"{min(costs):.2f}-{max(costs):.2f}"
             rate = statistics.median(self.rates[name])
-            print(f"  {name:<10} {statistics.median(costs):6.2f} us/op {spread:>15} {rate:>10,.0f}/s")
-        ratios = [own / peer for own, peer in zip(self.costs[OURS], self.costs[PEER])]
-        ratio = statistics.median(ratios)
-        holds = ratio < 1
+            print(
+                f"  {name:<10} {statistics.median(costs):6.2f} us/op {spread:>15} {rate:>10,.0f}/s"
+            )
+        interval = median_interval(paired_ratios(self.costs[OURS], self.costs[PEER]))
+        holds = interval.is_confident and interval.high <= MARK
         print(
-            f"  ratio to {PEER}: {ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f}), "
-            f"mark below 1.00: {'PASS' if holds else 'FAIL'}"
+            f"  ratio to {PEER}: {interval.median:.2f}, {interval.low:.2f}-{interval.high:.2f} with "
+            f"{interval.coverage:.1%}, mark at most {MARK:.2f}: {'PASS' if holds else 'FAIL'}"
         )
         return holds
 
@@ -111,7 +114,7 @@ def parsed_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     quick = os.environ.get("QUICK", "") not in ("", "0")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6 if quick else 9)
     parser.add_argument("--seconds", type=float, default=1.0 if quick else 3.0, help="per run")
     parser.add_argument("--bytes", type=int, default=1024, help="of a message")
     parser.add_argument("--connections", type=int, default=256)

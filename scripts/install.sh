@@ -17,7 +17,8 @@ packages_for() {
       echo redis-server redis-tools postgresql mariadb-server exim4-daemon-light nginx openssl \
         python3
       ;;
-    bench) echo python3 haproxy nginx libnginx-mod-stream ;;
+    # Envoy comes from PyPI, into a virtual environment.
+    bench) echo python3 python3-venv haproxy nginx libnginx-mod-stream strace util-linux ;;
     acceptance) echo python3 binutils dnsmasq-base util-linux ;;
     stop) echo python3 debootstrap systemd-container util-linux ;;
     bench-streams) echo python3 python3-venv ;;

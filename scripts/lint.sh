@@ -52,6 +52,8 @@ check "shellcheck" shellcheck "${shell_scripts[@]}"
 check "yamllint" yamllint --strict --config-file .yamllint config.yaml deploy
 check "hadolint" lint_dockerfile
 check "python syntax" python3 -m py_compile "${python_files[@]}"
+check "the statistics of the benchmark" env --chdir=scripts \
+  python3 -m unittest discover --quiet --start-directory bench/tests --top-level-directory .
 
 absent "no full Foundation and no Dispatch in what ships" \
   '^[[:space:]]*(@_exported )?import (Foundation|FoundationNetworking|Dispatch)$' Sources

@@ -90,15 +90,20 @@ def kernel_socket_bytes() -> tuple[int, int]:
     return buffers, slab
 
 
-def is_listening(port: int) -> bool:
-    """Whether any address of this machine listens on the port. Does not connect to it."""
+def listeners(port: int) -> int:
+    """How many sockets of this network listen on the port. Does not connect to them."""
     suffix = f":{port:04X}"
+    count = 0
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _read(table).splitlines()[1:]:
             fields = line.split()
-            if fields[3] == TCP_LISTEN and fields[1].endswith(suffix):
-                return True
-    return False
+            count += fields[3] == TCP_LISTEN and fields[1].endswith(suffix)
+    return count
+
+
+def is_listening(port: int) -> bool:
+    """Whether any address of this machine listens on the port."""
+    return listeners(port) > 0
 
 
 def _read(path: str) -> str:

@@ -1,7 +1,8 @@
 """Starts a proxy, ours or a peer, from one description of what it shall do.
 
 The same description is written in each proxy's own configuration language, so that a check or a
-benchmark runs unchanged against Sluice, HAProxy (`mode tcp`) and nginx (`stream`).
+benchmark runs unchanged against Sluice, HAProxy (`mode tcp`), nginx (`stream`) and Envoy
+(`tcp_proxy`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from lab import procfs
+from lab import envoy, procfs
 
 Stream = IO[bytes] | int
-KINDS = ("sluice", "haproxy", "nginx")
+KINDS = ("sluice", "haproxy", "nginx", "envoy")
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS_MAX = 10_000
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -46,8 +48,12 @@ class Room:
 
     @property
     def sessions(self) -> int:
-        """Sessions of two sockets; no more than any check needs, since peers reserve memory for it."""
-        reserve = min(800, self.descriptors // 2)
+        """Sessions of two sockets; no more than any check needs: peers reserve memory for it."""
+        return self.sessions_beside(0)
+
+    def sessions_beside(self, others: int) -> int:
+        """The same, where so many descriptors go to listeners and to checks of endpoints."""
+        reserve = min(800, self.descriptors // 2) + others
         return max(1, min(SESSIONS_MAX, (self.descriptors - 2 * self.pipes - reserve) // 2))
 
 
@@ -63,14 +69,24 @@ class Route:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the proxy is asked to do. `access_log` is a file, or None for no access log."""
+    """What the proxy is asked to do. `access_log` is a file, or None for no access log.
+
+    What only some of them know: `check` is how often each endpoint is connected to (nginx has no
+    such checks), `spin` whether to poll instead of sleeping (Sluice for 200 us, HAProxy for ever),
+    `splice` is HAProxy's choice (forced, auto or off) and `pipe` how large its pipes are; `buffer`
+    is how much nginx reads at once and Envoy keeps at most, per direction.
+    """
 
     routes: list[Route]
     workers: int = 1
     max_sessions: int | None = None
     access_log: Path | None = None
-    splice: bool = True
     drain: str = "2s"
+    check: str | None = None
+    spin: bool = False
+    splice: str = "forced"
+    pipe: int | None = None
+    buffer: int | None = None
 
 
 def sluice_text(settings: Settings) -> str:
@@ -82,9 +98,12 @@ def sluice_text(settings: Settings) -> str:
     ]
     if settings.max_sessions is not None:
         lines.append(f"max_sessions: {settings.max_sessions}")
+    if settings.spin:
+        lines.append("spin: 200us")
     lines.append("defaults:")
     lines.append("  route: {idle: 1h, half_close: 1m}")
-    lines.append("  upstream: {connect: 5s}")
+    check = f", check: {{tcp: {{}}, every: {settings.check}}}" if settings.check else ""
+    lines.append(f"  upstream: {{connect: 5s{check}}}")
     lines.append("routes:")
     for route in settings.routes:
         listen = ", ".join(quoted(address) for address in route.listen)
@@ -96,16 +115,30 @@ def sluice_text(settings: Settings) -> str:
 
 def haproxy_text(settings: Settings, room: Room) -> str:
     """The description as HAProxy's configuration file."""
-    sessions = settings.max_sessions or room.sessions
+    # It counts a descriptor for each listener and each check, and refuses to start without them.
+    others = sum(len(route.listen) for route in settings.routes)
+    if settings.check is not None:
+        others += sum(len(route.to) for route in settings.routes)
+    if others < 200:
+        others = 0  # in the reserve
+    sessions = settings.max_sessions or room.sessions_beside(others)
     lines = ["global", f"  nbthread {settings.workers}"]
     # Descriptors for these must fit into the hard limit, or it refuses to start.
     lines += [f"  maxconn {sessions}", f"  maxpipes {room.pipes}"]
+    if settings.pipe is not None:
+        lines.append(f"  tune.pipesize {settings.pipe}")
+    if settings.spin:
+        lines.append("  busy-polling")
     if settings.access_log is not None:
         lines.append("  log stdout format raw local0")
     lines += ["defaults", "  mode tcp", "  timeout connect 5s"]
     lines += ["  timeout client-fin 1m", "  timeout server-fin 1m"]
-    if settings.splice:
+    if settings.splice == "forced":
         lines += ["  option splice-request", "  option splice-response"]
+    elif settings.splice == "auto":
+        lines.append("  option splice-auto")
+    if settings.check is not None:
+        lines.append(f"  default-server check inter {settings.check} rise 2 fall 3")
     if settings.access_log is not None:
         lines += ["  log global", "  option tcplog"]
     for route in settings.routes:
@@ -122,8 +155,11 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
     """The description as nginx's configuration file."""
     access_log = "off"
     if settings.access_log is not None:
-        access_log = f"{settings.access_log} session"
-    lines = [f"load_module {NGINX_STREAM};"] if NGINX_STREAM.exists() else []
+        # Lines are gathered, as the other proxies do it, too.
+        access_log = f"{settings.access_log} session buffer=64k flush=1s"
+    # Debian's has `stream` as a module; another one must have it built in.
+    is_debians = NGINX_STREAM.exists() and "NGINX" not in os.environ
+    lines = [f"load_module {NGINX_STREAM};"] if is_debians else []
     lines += ["daemon off;", f"pid {folder}/nginx.pid;", "error_log stderr warn;"]
     lines += [f"worker_processes {settings.workers};"]
     lines += [f"worker_rlimit_nofile {room.descriptors};"]
@@ -137,6 +173,8 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
     ]
     lines += [f"  access_log {access_log};", "  proxy_connect_timeout 5s;"]
     lines += ["  proxy_half_close on;"]
+    if settings.buffer is not None:
+        lines.append(f"  proxy_buffer_size {settings.buffer};")
     for route in settings.routes:
         lines.append(f"  upstream {route.name} {{")
         # max_fails=0: a refused connect in one check must not close the endpoint for the next.
@@ -152,10 +190,14 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
 
 
 def binary_of(kind: str) -> Path | None:
-    """The program of a kind, or None where it is not there."""
-    if kind == "sluice":
-        binary = Path(os.environ.get("SLUICE", ROOT / ".build/release/sluice"))
+    """The program of a kind, or None where it is not there. SLUICE, HAPROXY, NGINX and ENVOY name
+    others than those that were built or installed here."""
+    named = os.environ.get(kind.upper())
+    if kind == "sluice" or named is not None:
+        binary = Path(named or ROOT / ".build/release/sluice")
         return binary if binary.exists() else None
+    if kind == "envoy":
+        return envoy.binary(ROOT)
     found = shutil.which(kind, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if kind == "nginx" and not NGINX_STREAM.exists():
         return None
@@ -164,21 +206,31 @@ def binary_of(kind: str) -> Path | None:
 
 @dataclass
 class Proxy:
-    """A running proxy. Use it as a context: it ends, by its own process id, on the way out."""
+    """A running proxy. Use it as a context: it ends, by its own process id, on the way out.
+
+    `core` is the core it may use, or a list such as `0,1`; `user` the number of a user without
+    privileges that it runs as (for which this process must be root), and `program` another copy of
+    the program, for a user who may not reach the first.
+    """
 
     kind: str
     settings: Settings
-    core: int | None = None
+    core: int | str | None = None
     descriptors_max: int | None = None
     wait: bool = True
+    user: int | None = None
+    program: Path | None = None
     folder: Path = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
+    started_at: float = field(default=0.0, init=False)
     _was_asked_to_end: bool = field(default=False, init=False)
 
     def __enter__(self) -> Proxy:
         # World-readable, because nginx's worker gives up root.
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-lab-"))
         self.folder.chmod(0o755)
+        if self.user is not None:
+            os.chown(self.folder, self.user, self.user)
         try:
             self._start()
         except BaseException:
@@ -238,7 +290,7 @@ class Proxy:
 
     def command(self) -> list[str]:
         """The command line, with its configuration file written."""
-        binary = binary_of(self.kind)
+        binary = self.program or binary_of(self.kind)
         if binary is None:
             raise ProxyFailed(f"{self.kind} is not there: build or install it first")
         configuration = self.folder / "configuration"
@@ -249,10 +301,17 @@ class Proxy:
         elif self.kind == "haproxy":
             configuration.write_text(haproxy_text(self.settings, room))
             command = [str(binary), "-db", "-f", str(configuration)]
+        elif self.kind == "envoy":
+            configuration = configuration.with_suffix(".json")
+            configuration.write_text(envoy.envoy_text(self.settings, room))
+            command = envoy.command(binary, configuration, self.settings)
         else:
             configuration.write_text(nginx_text(self.settings, room, self.folder))
             command = [str(binary), "-e", "stderr", "-p", str(self.folder)]
             command += ["-c", str(configuration)]
+        if self.user is not None:
+            identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+            command = ["setpriv", *identity, "--inh-caps=-all", "--no-new-privs", *command]
         if self.core is not None:
             command = ["taskset", "--cpu-list", str(self.core), *command]
         return command
@@ -272,9 +331,11 @@ class Proxy:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
         out, error = self._streams(stdout, output)
+        command = self.command()
+        self.started_at = time.monotonic()
         with output, stdout:
             self.process = subprocess.Popen(
-                self.command(),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=error,
@@ -283,11 +344,18 @@ class Proxy:
             )
         if not self.wait:
             return
-        ports = {int(a.rpartition(":")[2]) for r in self.settings.routes for a in r.listen}
+        ports = Counter(
+            int(address.rpartition(":")[2])
+            for route in self.settings.routes
+            for address in route.listen
+        )
         try:
             wait_until(
-                lambda: not self.is_alive or all(procfs.is_listening(port) for port in ports),
-                seconds=10,
+                lambda: (
+                    not self.is_alive
+                    or all(procfs.listeners(port) >= count for port, count in ports.items())
+                ),
+                seconds=20,
                 what=f"{self.kind} to listen",
             )
         except TimeoutError as error:

@@ -26,7 +26,7 @@ struct Arguments {
     return number
   }
 
-  func seconds(_ name: String, default fallback: Double) -> Double {
+  func number(_ name: String, default fallback: Double) -> Double {
     guard let value = values[name] else { return fallback }
     guard let number = Double(value), number > 0 else { fail("--\(name) \(value)?", code: 64) }
     return number

@@ -1,10 +1,14 @@
-// As many bytes as go through: `down` reads what a source sends, `up` sends to a sink.
+// As many bytes as go through: `down` reads what a source sends, `up` sends to a sink, `both` does
+// both at once on each connection, with a server that does the same.
 
 import Glibc
 
 /// Which way the bytes go, seen from the client.
 enum Direction: String {
-  case up, down
+  case up, down, both
+
+  var receives: Bool { self != .up }
+  var sends: Bool { self != .down }
 }
 
 func runBulk(to addresses: [Address], direction: Direction, sessions: Int, seconds: Double)
@@ -18,26 +22,31 @@ func runBulk(to addresses: [Address], direction: Direction, sessions: Int, secon
   let descriptors = (0..<sessions).map { connected(to: addresses[$0 % addresses.count]) }
   for descriptor in descriptors {
     setNonBlocking(descriptor)
-    poller.add(descriptor, direction == .down ? readable : writable)
+    poller.add(descriptor, (direction.receives ? readable : 0) | (direction.sends ? writable : 0))
   }
+
+  func count(_ moved: Int) {
+    switch Transfer(moved) {
+    case .bytes(let count): outcome.bytes += count
+    case .wouldBlock: break
+    case .ended: fail("a session was ended")
+    }
+  }
+
   let start = now()
   let deadline = start + UInt64(seconds * 1e9)
   var time = start
   while time < deadline {
-    let count = poller.wait(milliseconds: 5_000) { descriptor in
-      // MSG_TRUNC forgets what came without copying it: the load must not limit the rate.
-      let moved =
-        switch direction {
-        case .down: recv(descriptor, nil, 4 * chunkBytes, Int32(MSG_TRUNC))
-        case .up: send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL))
-        }
-      switch Transfer(moved) {
-      case .bytes(let count): outcome.bytes += count
-      case .wouldBlock: break
-      case .ended: fail("a session was ended")
+    let ready = poller.wait(milliseconds: 5_000) { descriptor in
+      if direction.receives {
+        // MSG_TRUNC forgets what came without copying it: the load must not limit the rate.
+        count(recv(descriptor, nil, 4 * chunkBytes, Int32(MSG_TRUNC)))
+      }
+      if direction.sends {
+        count(send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL)))
       }
     }
-    if count == 0 { fail("nothing moved for 5 s") }
+    if ready == 0 { fail("nothing moved for 5 s") }
     time = now()
   }
   outcome.operations = sessions

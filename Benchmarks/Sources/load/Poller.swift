@@ -31,13 +31,21 @@ struct Poller: ~Copyable {
   /// Waits at most that long (nil: for ever), then calls the body for each descriptor that is
   /// ready; returns how many were.
   @discardableResult
-  func wait(milliseconds: Int32?, _ body: (Int32) -> Void) -> Int {
+  func wait(nanoseconds: UInt64?, _ body: (Int32) -> Void) -> Int {
+    let timeout = nanoseconds.map { Int64(clamping: $0) } ?? -1
     let count = requireCode(
-      load_epoll_wait(epoll, events, Int32(Self.capacity), milliseconds ?? -1), "epoll_wait")
+      load_epoll_wait(epoll, events, Int32(Self.capacity), timeout), "epoll_pwait2")
     for index in 0..<Int(count) { body(events[index].descriptor) }
     return Int(count)
+  }
+
+  /// The same, in milliseconds.
+  @discardableResult
+  func wait(milliseconds: Int32?, _ body: (Int32) -> Void) -> Int {
+    wait(nanoseconds: milliseconds.map { UInt64($0) * 1_000_000 }, body)
   }
 }
 
 let readable = UInt32(LOAD_READABLE)
 let writable = UInt32(LOAD_WRITABLE)
+let edgeTriggered = UInt32(1) << 31

@@ -98,3 +98,18 @@ func serveSource(at addresses: [Address]) -> Never {
     }
   }
 }
+
+/// Sends without end and forgets what comes: the other end of bulk both ways.
+func serveBoth(at addresses: [Address]) -> Never {
+  let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunkBytes, alignment: 4096)
+  buffer.initializeMemory(as: UInt8.self, repeating: 0, count: chunkBytes)
+  serve(at: addresses, first: readable | writable) { descriptor in
+    if case .ended = Transfer(recv(descriptor, nil, 4 * chunkBytes, Int32(MSG_TRUNC))) {
+      return nil
+    }
+    return switch Transfer(send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL))) {
+    case .bytes, .wouldBlock: readable | writable
+    case .ended: nil
+    }
+  }
+}

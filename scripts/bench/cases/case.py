@@ -1,0 +1,110 @@
+"""What every case has, and what most of them need: contenders, trials, floors."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from bench.laboratory import Laboratory, LoadFailed, Target
+from bench.peers import Contender, variants
+from bench.results import FLOOR, SUBJECT, Result
+
+TRIAL_ROUNDS = 2
+TRIAL_SECONDS = 0.25
+WARM_UP_SECONDS = 0.2
+
+
+class Case(Protocol):
+    """A case of the suite."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in tables and on the command line."""
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether QUICK=1 has it."""
+
+    def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
+        """Measures it, with these kinds of proxies."""
+
+
+def contenders(kinds: Sequence[str]) -> list[Contender]:
+    """One for each kind of proxy."""
+    return [Contender(kind, kind) for kind in kinds]
+
+
+def peers_of(found: Sequence[Contender]) -> list[str]:
+    """Those that the subject is compared with."""
+    return [
+        one.name for one in found if one.kind != SUBJECT and not one.is_plain and not one.is_tuned
+    ]
+
+
+Start = Callable[[Contender], "contextlib.AbstractContextManager[Target]"]
+Measure = Callable[[Target, float], dict[str, float]]
+
+
+def tried(
+    lab: Laboratory,
+    found: Sequence[Contender],
+    result: Result,
+    start: Start,
+    measure: Measure,
+    *,
+    is_bulk: bool = False,
+    figure: str = "cost",
+) -> list[Contender]:
+    """Each contender with the settings that did best in a short trial, the least of a figure; the
+    result says which they are, and how the others did."""
+    chosen = []
+    for contender in found:
+        choices = variants(contender, is_bulk)
+        if len(choices) > 1:
+            costs: dict[str, list[float]] = {choice.label: [] for choice in choices}
+            for _ in range(TRIAL_ROUNDS):
+                for choice in choices:
+                    lab.progress(f"{result.name}: trying {choice.name} with {choice.label}")
+                    with start(choice) as target, in_front_of(f"{choice.name}, {choice.label}"):
+                        measure(target, WARM_UP_SECONDS / 2)
+                        costs[choice.label].append(measure(target, TRIAL_SECONDS)[figure])
+            medians = {label: statistics.median(values) for label, values in costs.items()}
+            best = min(choices, key=lambda choice: medians[choice.label])
+            others = ", ".join(f"{label} {value:.3g}" for label, value in medians.items())
+            result.settings[contender.name] = f"{best.label} (tried: {others})"
+            chosen.append(best)
+        else:
+            chosen.append(contender)
+    return chosen
+
+
+@contextlib.contextmanager
+def floor(lab: Laboratory, server: str) -> Iterator[tuple[Target, float]]:
+    """What no proxy can be cheaper than, and by what its cost is multiplied: for echoes the echo
+    server's own cost, twice, since a proxy has two sockets to serve where it has one; for bulk a
+    relay that is nothing but splice(2)."""
+    if server == "echo":
+        with lab.server("echo", lab.cores.proxy) as (pid, addresses):
+            yield Target(pid, addresses), 2.0
+        return
+    options = ["--to", ",".join(lab.servers(server))]
+    with lab.server("splice", lab.cores.proxy, options) as (pid, addresses):
+        yield Target(pid, addresses), 1.0
+
+
+def floor_words(server: str) -> str:
+    """What the floor is, for the report."""
+    if server == "echo":
+        return f"{FLOOR}: an echo server without a proxy, its own cost x 2"
+    return f"{FLOOR}: a loop of splice(2) between two sockets, without anything a proxy has"
+
+
+@contextlib.contextmanager
+def in_front_of(contender: str) -> Iterator[None]:
+    """A failure of the load says in front of whom."""
+    try:
+        yield
+    except LoadFailed as error:
+        raise LoadFailed(f"{contender}: {error}") from error

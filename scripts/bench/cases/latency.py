@@ -1,0 +1,103 @@
+"""Latency at half the rate that saturates: messages leave when they are due, not when the last
+answer has come, so that a slow moment is seen by all that were due in it (no coordinated omission).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.cases.case import (
+    WARM_UP_SECONDS,
+    contenders,
+    floor,
+    floor_words,
+    in_front_of,
+    peers_of,
+    tried,
+)
+from bench.laboratory import Laboratory, Target
+from bench.peers import Contender
+from bench.results import BUSY, FLOOR, P50, P99, P999, PER_OPERATION, SYSTEM, USER, Figure, Result
+from bench.rounds import alternating
+
+CONNECTIONS = 64
+SHAPE = ("--bytes", "64", "--connections", str(CONNECTIONS))
+RATE_REACHED = Figure("rate", "rate", "/s", 0, lower_is_better=False)
+
+
+@dataclass(frozen=True)
+class HalfSaturation:
+    """An open loop at half the closed loop's rate of the slowest, which is the same for all."""
+
+    name: str = "half the saturation rate, 64 B x64"
+    is_quick: bool = False
+    seconds: float = 2.0
+
+    def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
+        """First what each can do at most, then all at the same rate."""
+        figures = (P50, P99, P999, PER_OPERATION, USER, SYSTEM, RATE_REACHED, BUSY)
+        found = contenders(kinds)
+        about = (
+            "messages of 64 B on 64 connections at random moments (Poisson, the same for all); "
+            "each latency counts from the moment the message was due"
+        )
+        result = Result(self.name, about, figures, (), peers_of(found))
+
+        def start(one: Contender) -> contextlib.AbstractContextManager[Target]:
+            return started(lab, one)
+
+        def saturating(target: Target, seconds: float) -> dict[str, float]:
+            return measured(lab, target, ("pingpong", *SHAPE), seconds)
+
+        found = tried(lab, found, result, start, saturating)
+        with contextlib.ExitStack() as stack:
+            targets = {one.name: stack.enter_context(start(one)) for one in found}
+            most = {}
+            for name, target in targets.items():
+                lab.progress(f"{self.name}: how much {name} can do at most")
+                saturating(target, WARM_UP_SECONDS)
+                most[name] = saturating(target, 0.5)["rate"]
+            rate = int(min(most.values()) / 2)
+            told = ", ".join(f"{name} {value:,.0f}" for name, value in most.items())
+            result.notes.append(f"{rate:,}/s; at most, in a closed loop: {told}")
+            result.notes.append(floor_words("echo"))
+            targets[FLOOR], factor = stack.enter_context(floor(lab, "echo"))
+            load = ("paced", "--rate", str(rate), *SHAPE)
+            seconds = lab.duration(self.seconds)
+            for index, name in alternating(list(targets), rounds):
+                lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
+                with in_front_of(name):
+                    sample = measured(lab, targets[name], load, seconds)
+                if name == FLOOR:
+                    sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
+                result.add(name, sample)
+        return result
+
+
+@contextlib.contextmanager
+def started(lab: Laboratory, contender: Contender) -> Iterator[Target]:
+    """The contender in front of the echo servers."""
+    route = lab.route(lab.servers("echo"))
+    with lab.proxy(contender, [route]) as proxy:
+        yield Target(proxy.pid, route.listen, proxy)
+
+
+def measured(
+    lab: Laboratory, target: Target, load: Sequence[str], seconds: float
+) -> dict[str, float]:
+    """One run of a load of messages, as figures."""
+    outcome, (spent, user, system) = lab.measure(target, load, seconds)
+    count = outcome["operations"]
+    return {
+        "cost": spent / count * 1e6,
+        "user": user / count * 1e6,
+        "system": system / count * 1e6,
+        "rate": count / outcome["seconds"],
+        "busy": spent / outcome["seconds"] * 100,
+        **{key: outcome[key] for key in ("p50_us", "p99_us", "p999_us")},
+    }
+
+
+CASES = (HalfSaturation(),)
