@@ -60,6 +60,7 @@ extension Worker {
     counters[.attemptsFailed] += 1
     guard let endpoint = session.pointee.endpoint else { return }
     tallies.endpoints[endpoint.position].noteFailure(error.reason)
+    if error.origin == .upstream { noteFailed(at: endpoint) }
   }
 
   /// Starts one attempt.

@@ -117,15 +117,18 @@ public struct Endpoint: Sendable {
   /// Tells it from others of its upstream, below 64: its own one, unless that has 64 endpoints or
   /// more, those included that were removed lately.
   public let number: Int
+  /// So many failed sessions in a row are reported; 0: they are not counted.
+  let failuresMax: Int
   /// What outlives this topology.
   public let state: EndpointState
   /// Whether it is gone from the plan.
   public var isRetired = false
 
-  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64.
+  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64,
+  /// `failuresMax` is `OutlierPlan.failures`, if its upstream has that.
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, number: Int, state: EndpointState
+    host: String? = nil, number: Int, failuresMax: Int? = nil, state: EndpointState
   ) {
     self.name = name
     self.host = host
@@ -135,6 +138,7 @@ public struct Endpoint: Sendable {
     sessionsMax = plan.sessionsMax ?? .max
     precondition((0..<64).contains(number))
     self.number = number
+    self.failuresMax = failuresMax ?? 0
     self.state = state
   }
 
