@@ -144,7 +144,7 @@ extension ControlPlane {
     plan = new
     announceListeners(since: old.plan, old.listeners)
     watchNames()
-    checkEndpoints()
+    followEndpoints()
     let patience = ControlPlane.answerPatience
     let warnAt = loop.now.advanced(by: patience.wholeNanoseconds)
     guard await !wait(until: warnAt, { running.isUsed }) else { return [] }
