@@ -122,6 +122,17 @@ struct UpstreamSettings {
   var tcp: TCPDraft?
   var resolve: Located<Duration?>?
   var check: HealthCheckDraft??
+  var outlier: Located<OutlierDraft?>?
+  var panicPercent: Located<Int?>?
+  var quorum: Located<Int>?
+}
+
+/// `outlier:`.
+struct OutlierDraft {
+  var failures: Int?
+  var eject: Located<Duration>?
+  var ejectMax: Located<Duration>?
+  var sharePercent: Int?
 }
 
 /// `check:`.

@@ -167,11 +167,13 @@ struct Lowering {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
-    return UpstreamPlan(
+    var plan = UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
       resolve: resolve(own.resolve, shared.resolve, plans), endpoints: plans)
+    lowerAvailability(of: &plan, own, shared, at: range)
+    return plan
   }
 
   private mutating func resolve(
@@ -199,6 +201,7 @@ struct Lowering {
   private mutating func checkDefaults() {
     guard let shared = file.defaults?.upstream else { return }
     if case .some(.some(let check)) = shared.check { checkMeaning(of: check) }
+    if let outlier = shared.outlier?.value { checkMeaning(of: outlier) }
     let connect = shared.connect?.value ?? upstreamStandard.connect
     let attempt = shared.attempt?.value ?? upstreamStandard.attempt
     if let place = shared.attempt ?? shared.connect, attempt > connect {

@@ -35,11 +35,11 @@ extension Codec<UpstreamSettings> {
   }
 }
 
-private let settingNotes: KeyNotes = [
+private let settingNotes = healthNotes.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
-]
+]) { $1 }
 
 /// In the order of the documentation.
 private var upstreamFields: [Field<UpstreamSettings>] {
