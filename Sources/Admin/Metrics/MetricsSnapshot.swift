@@ -15,6 +15,8 @@ public struct MetricsSnapshot: Sendable {
   public var workerAnswerSeconds: [Double?]
   /// Every route.
   public var routes: [RouteMetrics]
+  /// Every upstream.
+  public var upstreams: [UpstreamMetrics]
   /// Every endpoint of every upstream. Those with the same names are put together.
   public var endpoints: [EndpointMetrics]
   /// How often a worker stopped accepting because a bound was reached or something ran out.
@@ -41,6 +43,7 @@ public struct MetricsSnapshot: Sendable {
     self.sessionsMax = sessionsMax
     workerAnswerSeconds = []
     routes = []
+    upstreams = []
     endpoints = []
     acceptPauses = 0
     loopLags = []
@@ -106,8 +109,41 @@ public struct RouteMetrics: Sendable {
   }
 }
 
+/// The numbers of an upstream.
+public struct UpstreamMetrics: Sendable {
+  /// The name in the configuration.
+  public var upstream: String
+  /// The endpoints that would get sessions if nothing spoke against them.
+  public var endpoints: UInt64 = 0
+  /// Those of them that are neither down nor ejected.
+  public var healthyEndpoints: UInt64 = 0
+  /// Whether anybody is served.
+  public var isServing = true
+  /// Whether all endpoints are used, because so few are healthy.
+  public var isInPanic = false
+
+  /// Makes the numbers of an upstream that was not used yet.
+  public init(upstream: String) {
+    self.upstream = upstream
+  }
+}
+
 /// The numbers of an endpoint.
 public struct EndpointMetrics: Sendable {
+  /// How often, and whether now, it is left out because sessions have failed there.
+  public struct Ejections: Hashable, Sendable {
+    /// Whether it is left out now.
+    public var isEjected: Bool
+    /// How often it was.
+    public var count: UInt64
+
+    /// Makes the numbers of an endpoint's ejections.
+    public init(isEjected: Bool = false, count: UInt64 = 0) {
+      self.isEjected = isEjected
+      self.count = count
+    }
+  }
+
   /// What active checks found.
   public struct Checks: Hashable, Sendable {
     /// How many succeeded.
@@ -142,6 +178,8 @@ public struct EndpointMetrics: Sendable {
   public var connectFailures: [(reason: String, count: UInt64)] = []
   /// `nil`: it is not checked.
   public var checks: Checks?
+  /// `nil`: it is never left out.
+  public var ejections: Ejections?
 
   /// Makes the numbers of an endpoint that was not used yet.
   public init(upstream: String, endpoint: String) {

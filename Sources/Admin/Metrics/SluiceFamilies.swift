@@ -5,7 +5,7 @@
 extension MetricsSnapshot {
   /// The numbers as metric families, in the order in which they are shown.
   public var families: [MetricFamily] {
-    programFamilies + routeFamilies + endpointFamilies + controlFamilies
+    programFamilies + routeFamilies + upstreamFamilies + endpointFamilies + controlFamilies
       + (process?.families ?? [])
   }
 
@@ -77,6 +77,35 @@ extension MetricsSnapshot {
       })
   }
 
+  private var upstreamFamilies: [MetricFamily] {
+    func family(
+      _ name: String, _ help: String, _ value: (UpstreamMetrics) -> MetricValue
+    ) -> MetricFamily {
+      // An upstream that is inline may be called like another one; both cannot be shown.
+      var names: Set<String> = []
+      return MetricFamily(
+        name, .gauge, help,
+        upstreams.filter { names.insert($0.upstream).inserted }.map {
+          MetricSample([MetricLabel("upstream", $0.upstream)], value($0))
+        })
+    }
+    return [
+      family(
+        "sluice_upstream_endpoints", "Endpoints that would get sessions if they were healthy."
+      ) { .count($0.endpoints) },
+      family("sluice_upstream_healthy_endpoints", "Endpoints that are neither down nor ejected.") {
+        .count($0.healthyEndpoints)
+      },
+      family(
+        "sluice_upstream_serving",
+        "Whether anybody is served: no without a healthy endpoint or quorum."
+      ) { .flag($0.isServing) },
+      family(
+        "sluice_upstream_panic", "Whether all endpoints are used because so few are healthy."
+      ) { .flag($0.isInPanic) },
+    ]
+  }
+
   private var endpointFamilies: [MetricFamily] {
     let endpoints = endpoints.merged
     func family(
@@ -106,6 +135,16 @@ extension MetricsSnapshot {
         endpoint.connectFailures.map { reason, count in
           MetricSample(endpoint.labels + [MetricLabel("reason", reason)], .count(count))
         }
+      },
+      family(
+        "sluice_endpoint_ejected", .gauge,
+        "Whether the endpoint is left out because sessions have failed there."
+      ) { endpoint in
+        endpoint.ejections.map { [MetricSample(endpoint.labels, .flag($0.isEjected))] } ?? []
+      },
+      family("sluice_endpoint_ejections", .counter, "How often the endpoint was left out.") {
+        endpoint in
+        endpoint.ejections.map { [MetricSample(endpoint.labels, .count($0.count))] } ?? []
       },
       family("sluice_endpoint_checks", .counter, "Health checks of the endpoint, by result.") {
         $0.checks?.samples($0.labels) ?? []
@@ -199,6 +238,12 @@ extension EndpointMetrics {
       } else {
         connectFailures.append((reason, count))
       }
+    }
+    if let more = other.ejections {
+      var sum = ejections ?? Ejections()
+      sum.isEjected = sum.isEjected || more.isEjected
+      sum.count += more.count
+      ejections = sum
     }
     guard let more = other.checks else { return }
     var sum = checks ?? Checks()
