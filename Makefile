@@ -91,6 +91,11 @@ acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads,
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
 
+.PHONY: drill
+drill: release ## Endpoints are killed, stopped, closed, made to reset: no session may fail for a connect (QUICK=1)
+	@scripts/install.sh acceptance
+	scripts/drill.py
+
 .PHONY: check-schema
 check-schema: ## The JSON Schema and the decoder agree on generated documents
 	SWIFTFLAGS='$(SWIFTFLAGS)' scripts/check-schema.sh
