@@ -46,8 +46,9 @@ CLIENTS = 50
 CLIENT_PROCESSES = 2
 PATIENCE_SECONDS = 10.0
 LATE_SECONDS = 0.01
-# Small, so that a process that is stopped has a queue that is soon full: connects to it time out then.
-BACKLOG = 8
+# Room for all clients, so that an endpoint that is well turns nobody away; and little room for one that is
+# about to be stopped, so that its queue is soon full and connects to it time out.
+BACKLOG, BACKLOG_STOPPED = 2 * CLIENTS, 4
 
 # The checks and all that follows from them for how soon a fault is found out.
 EVERY, CHANGING, TIMEOUT, FALL, RISE, JITTER = 0.4, 0.1, 0.4, 2, 2, 0.1
@@ -130,7 +131,7 @@ class EndpointServer:
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(self.address)
-        self.listener.listen(BACKLOG)
+        self.listener.listen(BACKLOG)  # and again with another length, while it listens
         self.listener.setblocking(False)
         self.poll.register(self.listener, select.EPOLLIN)
 
@@ -143,6 +144,8 @@ class EndpointServer:
             self.listener = None
         elif word == "serve" and self.listener is None:
             self.listen()
+        elif self.listener is not None:
+            self.listener.listen(BACKLOG_STOPPED if word == "shrink" else BACKLOG)
         self.control.send("done")
 
     def accept(self) -> None:
@@ -211,10 +214,17 @@ class Endpoint:
         self.control.send(word)
         self.control.recv()
 
-    def send(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
+    def stop(self) -> None:
+        """Stops the process: its kernel still accepts as many as its queue has room for."""
         assert self.process is not None and self.process.pid is not None
-        os.kill(self.process.pid, number)
+        self.tell("shrink")
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Has it go on."""
+        assert self.process is not None and self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.tell("serve")
 
     def end(self) -> None:
         """Kills it, stopped or not; returns when it is gone."""
@@ -235,12 +245,7 @@ class Fault:
 
 FAULTS = (
     Fault("killed", lambda one: one.end(), lambda one: one.start(), 0.0),
-    Fault(
-        "stopped",
-        lambda one: one.send(signal.SIGSTOP),
-        lambda one: one.send(signal.SIGCONT),
-        TIMEOUT,
-    ),
+    Fault("stopped", lambda one: one.stop(), lambda one: one.resume(), TIMEOUT),
     Fault("refusing", lambda one: one.tell("refuse"), lambda one: one.tell("serve"), 0.0),
     Fault("resetting", lambda one: one.tell("reset"), lambda one: one.tell("serve"), 0.0),
 )
