@@ -12,7 +12,7 @@ extension ControlPlane {
     guard let running else { return }
     let topology = running.topology
     var subjects: [HealthSubject] = []
-    var current: [HealthSubject.ID: EndpointState] = [:]
+    var current: [HealthSubject.ID: (index: EndpointIndex, state: EndpointState)] = [:]
     for upstream in topology.upstreams where !upstream.isRetired {
       guard let upstreamPlan = plan.upstreams.first(where: { $0.name == upstream.name }),
         upstreamPlan.check != nil
@@ -26,7 +26,9 @@ extension ControlPlane {
             name: endpoint.name, host: endpoint.host, address: endpoint.socketAddress,
             takesSessions: member.weight > 0)
         })
-      for (subject, endpoint) in zip(checked, endpoints) { current[subject.id] = endpoint.state }
+      for (subject, (member, endpoint)) in zip(checked, zip(members, endpoints)) {
+        current[subject.id] = (member.endpoint, endpoint.state)
+      }
       subjects += checked
     }
     // Those that are not checked any more are reported as up, so they must still be known.
@@ -34,18 +36,20 @@ extension ControlPlane {
     health.replace(with: subjects)
     checkedStates = current
     // An endpoint that was gone for a while may have come back as another object.
-    for (id, state) in current { state.availability = health.isUp(id) ? .up : .down }
+    for id in current.keys { note(id, isUp: health.isUp(id)) }
   }
 
   /// There is a verdict on an endpoint.
   func note(_ id: HealthSubject.ID, isUp: Bool) {
-    checkedStates[id]?.availability = isUp ? .up : .down
+    guard let (index, state) = checkedStates[id] else { return }
+    state.availability = isUp ? .up : .down
+    running?.topology.noteChange(of: index)
   }
 
   /// What the checks have come to, by the endpoint's state.
   var checkStatuses: [ObjectIdentifier: HealthStatus] {
     let pairs = health.statuses().compactMap { status in
-      checkedStates[status.id].map { (ObjectIdentifier($0), status) }
+      checkedStates[status.id].map { (ObjectIdentifier($0.state), status) }
     }
     return Dictionary(uniqueKeysWithValues: pairs)
   }

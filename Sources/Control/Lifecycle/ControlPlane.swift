@@ -60,7 +60,7 @@ actor ControlPlane {
     self?.assumeIsolated { $0.note(id, isUp: isUp) }
   }
   /// The endpoints that are checked, as workers look at them.
-  var checkedStates: [HealthSubject.ID: EndpointState] = [:]
+  var checkedStates: [HealthSubject.ID: (index: EndpointIndex, state: EndpointState)] = [:]
 
   /// The first signal that ended it.
   var endSignal: SignalNumber?

@@ -40,6 +40,7 @@ public final class EndpointState: Sendable {
   /// The sessions at the endpoint, over all workers.
   public let sessions = SessionCount()
   private let currentAvailability = Atomic<Availability>(.up)
+  private let currentShare = Atomic<Int>(Roster.wholeShare)
   private let table: CounterTable
 
   /// An endpoint that is up and has no session, for `workers` workers.
@@ -47,10 +48,21 @@ public final class EndpointState: Sendable {
     table = CounterTable(counters: EndpointCounters.count, workers: workers)
   }
 
-  /// Whether it may get sessions. Any thread may set it; workers read it at their next pick.
+  /// Whether it may get sessions. Whoever sets it tells the topology (`Topology.noteChange`), by which
+  /// workers pick.
   public var availability: Availability {
     get { currentAvailability.load(ordering: .relaxed) }
     set { currentAvailability.store(newValue, ordering: .relaxed) }
+  }
+
+  /// How much of its weight counts, in parts of 256: 1 to 256. Less than all while it starts slowly.
+  /// Whoever sets it tells the topology, as for `availability`.
+  public var share: Int {
+    get { currentShare.load(ordering: .relaxed) }
+    set {
+      precondition((1...Roster.wholeShare).contains(newValue))
+      currentShare.store(newValue, ordering: .relaxed)
+    }
   }
 
   func counters(of worker: Int) -> EndpointCounters {
