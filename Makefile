@@ -13,7 +13,7 @@ export SWIFT_DETERMINISTIC_HASHING := 1
 # Under a sanitizer everything takes several times as long: shorter walks, the same ground.
 SANITIZED := SLUICE_SCHEDULES=$${SLUICE_SCHEDULES:-60} SLUICE_FUZZ_FILES=$${SLUICE_FUZZ_FILES:-200}
 # No code of these runs in more than one thread.
-SINGLE_THREADED := Configuration Balancing HTTP1
+SINGLE_THREADED := Configuration HTTP1
 RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
 
 # The container engine, and what the image is called. BUILD_IMAGE and RUNTIME_IMAGE replace the bases

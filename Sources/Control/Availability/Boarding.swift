@@ -96,6 +96,12 @@ extension ControlPlane {
 
   /// Has those that serve act on what the board has come to.
   func act(on change: BoardChange) {
+    guard let topology = running?.topology else { return }
+    switch change {
+    case .endpoint(let index): topology.noteChange(of: index)
+    case .upstream(let position): topology.noteChange(ofUpstream: position)
+    case .closeSessions, .keepSessions: break
+    }
   }
 
   /// What the checks have come to, by the endpoint's state.

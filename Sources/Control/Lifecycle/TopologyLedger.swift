@@ -84,7 +84,9 @@ final class TopologyLedger {
   func note(worker: Int, isUsing version: Int) {
     versions[worker] = max(versions[worker], version)
     let confirmed = confirmedVersion
+    guard let current, let oldest = inUse.first, oldest.version < confirmed else { return }
     inUse.removeAll { $0.version < confirmed }
+    if confirmed == current.version { current.settle() }
   }
 
   /// The topology for a plan: the current one if nothing is different. Every name of the plan must
@@ -133,14 +135,19 @@ final class TopologyLedger {
       upstreams.claim($0.name, in: version) { UpstreamState() }
     }
     for (upstream, position) in zip(plan.upstreams, upstreamPositions) {
-      let previous = draft.upstreams.indices.contains(position) ? draft.upstreams[position] : nil
+      var previous: Upstream?
+      // Otherwise the slot was another's, who is no more.
+      if let current, current.upstreams.indices.contains(position),
+        current.upstreams[position].name == upstream.name
+      {
+        previous = current.upstreams[position]
+      }
       let members = addMembers(of: upstream, at: position, source, version, &draft.endpoints)
-      Draft.put(
-        Upstream(
-          upstream, members: members, version: version, state: upstreams.state(position),
-          // Otherwise the slot is another's, who is no more.
-          previous: previous?.name == upstream.name ? previous : nil),
-        at: position, in: &draft.upstreams)
+      var next = Upstream(
+        upstream, members: members, version: version, state: upstreams.state(position),
+        previous: previous)
+      next.seat(&draft.endpoints, version: version, previous: previous)
+      Draft.put(next, at: position, in: &draft.upstreams)
     }
     let routePositions = plan.routes.map { route in
       routes.claim(route.name, in: version) { RouteState(workers: workers) }
@@ -261,7 +268,8 @@ final class TopologyLedger {
     let confirmed = confirmedVersion
     let quietListeners = listeners.quiet(beyond: confirmed) { !$0.isNamed }
     let quietRoutes = routes.quiet(beyond: confirmed) { $0.sessions.value == 0 }
-    let quietUpstreams = upstreams.quiet(beyond: confirmed) { _ in true }
+    // Sessions at endpoints that are gone are still its own, should it come back.
+    let quietUpstreams = upstreams.quiet(beyond: confirmed) { $0.sessions.value == 0 }
     let quietEndpoints = endpoints.quiet(beyond: confirmed) { !$0.state.isNamed }
     // Records of their last sessions are in the rings by now, and are read by the next pass at last.
     let found = [quietListeners, quietRoutes, quietUpstreams, quietEndpoints]

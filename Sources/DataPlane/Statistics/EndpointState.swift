@@ -41,7 +41,7 @@ public final class EndpointState: Sendable {
   public let sessions = SessionCount()
   private let currentAvailability = Atomic<Availability>(.up)
   private let currentFailures = Atomic<Int>(0)
-  private let currentShare = Atomic<Int>(EndpointState.shareMax)
+  private let currentShare = Atomic<Int>(Roster.wholeShare)
   private let table: CounterTable
 
   /// An endpoint that is up and has no session, for `workers` workers.
@@ -49,19 +49,24 @@ public final class EndpointState: Sendable {
     table = CounterTable(counters: EndpointCounters.count, workers: workers)
   }
 
-  /// Whether it may get sessions. Any thread may set it; workers read it at their next pick.
+  /// Whether it may get sessions. Whoever sets it tells the topology (`Topology.noteChange`), by which
+  /// workers pick.
   public var availability: Availability {
     get { currentAvailability.load(ordering: .relaxed) }
     set { currentAvailability.store(newValue, ordering: .relaxed) }
   }
 
   /// The whole share.
-  public static var shareMax: Int { 256 }
+  public static var shareMax: Int { Roster.wholeShare }
 
-  /// How much of its weight counts, 1 to `shareMax`. The control thread sets it; workers read it.
+  /// How much of its weight counts, in parts of 256: 1 to 256. Less than all while it starts slowly.
+  /// Whoever sets it tells the topology, as for `availability`.
   public var share: Int {
     get { currentShare.load(ordering: .relaxed) }
-    set { currentShare.store(newValue, ordering: .relaxed) }
+    set {
+      precondition((1...Roster.wholeShare).contains(newValue))
+      currentShare.store(newValue, ordering: .relaxed)
+    }
   }
 
   /// How many sessions in a row have failed there, over all workers, where its upstream leaves out those

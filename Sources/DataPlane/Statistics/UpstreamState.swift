@@ -23,7 +23,8 @@ public final class UpstreamState: Sendable {
   /// An upstream without sessions.
   public init() {}
 
-  /// Whether its endpoints may be picked. The control thread sets it; workers read it at their next pick.
+  /// Whether its endpoints may be picked. The control thread sets it and tells the topology
+  /// (`Topology.noteChange(ofUpstream:)`); workers read it at their next pick.
   public var serving: Serving {
     get { currentServing.load(ordering: .relaxed) }
     set { currentServing.store(newValue, ordering: .relaxed) }

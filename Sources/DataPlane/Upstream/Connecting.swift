@@ -244,7 +244,7 @@ extension Worker {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
       return
     }
-    topology.endpoints[endpoint.position].state.sessions.giveBack()
+    topology.endpoints[endpoint.position].giveBack()
     session.pointee.isCountedAtEndpoint = false
   }
 

@@ -123,6 +123,8 @@ public struct Endpoint: Sendable {
   public let state: EndpointState
   /// Whether it is gone from the plan.
   public var isRetired = false
+  /// Where workers look for it; `nil` until its upstream has seated it.
+  var seat: Seat?
 
   /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64,
   /// `failuresMax` is `OutlierPlan.failures`, if its upstream has that.
@@ -144,9 +146,6 @@ public struct Endpoint: Sendable {
 
   /// The bit under which a session remembers that this endpoint has failed it.
   var triedBit: UInt64 { 1 << UInt64(number) }
-
-  /// Whether there is no room for one session more.
-  var isFull: Bool { state.sessions.value >= sessionsMax }
 }
 
 /// An upstream at run time.
@@ -174,6 +173,10 @@ public struct Upstream: Sendable {
   let sources: [(address: KernelAddress, family: Int32)]
   /// Its endpoints by priority, the most preferred first; none of them empty.
   public let tiers: [[Member]]
+  /// How much of a tier's weight must be healthy for it to get all sessions, in percent.
+  let spillOverPercent: Int
+  /// What workers share about each tier; none until `seat`.
+  var rosters: [Roster] = []
   /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
   /// on as long as this is the same.
   let turnsVersion: Int
@@ -191,6 +194,7 @@ public struct Upstream: Sendable {
     precondition(!members.isEmpty, "an upstream without endpoints")
     name = plan.name
     balance = plan.balance
+    spillOverPercent = plan.spillOverPercent
     self.state = state
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds

@@ -218,6 +218,27 @@ extension Rig {
     #expect(rig.tearDown() == [])
   }
 
+  @Test func whoIsEjectedIsTheLastResort() throws {
+    let rig = try rig([9000, 9001, 9002])
+    rig.kernel.serve(9000, .refuses)
+    let ejected = rig.kernel.serve(9001, .accepts)
+    let down = rig.kernel.serve(9002, .accepts)
+    rig.topology.endpoints[1].state.availability = .ejected
+    rig.topology.endpoints[2].state.availability = .down
+    for position in 1...2 { rig.topology.noteChange(of: EndpointIndex(position)) }
+    for _ in 0..<4 { visit(rig) }
+    #expect(rig.worker.counters[.attempts] == 8)
+    #expect(ejected.accepted.count == 4)
+    #expect(down.accepted.isEmpty)
+    // As long as somebody else serves, nobody asks there.
+    rig.kernel.serve(9000, .accepts)
+    for _ in 0..<4 { visit(rig) }
+    #expect(ejected.accepted.count == 4)
+    for end in ejected.accepted { end.close() }
+    rig.settle()
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func workersCountTogether() throws {
     let rig = try rig(failures: 10, workers: 3)
     rig.kernel.serve(9000, .refuses)
