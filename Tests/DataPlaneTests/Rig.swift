@@ -61,6 +61,10 @@ final class Reports: @unchecked Sendable {
   var versions: [Int] {
     all.compactMap { if case .using(let version) = $0 { version } else { nil } }
   }
+  /// The upstreams whose waiting rooms want to be attended to.
+  var roomsOccupied: [UpstreamState] {
+    all.compactMap { if case .waiting(let upstream) = $0 { upstream } else { nil } }
+  }
   var refusals: [Errno] {
     all.compactMap { if case .listenRefused(_, let errno) = $0 { errno } else { nil } }
   }
@@ -92,6 +96,9 @@ final class Rig {
   private let rings: [RecordRing]
   private let taker = RecordTaker()
   let reports: [Reports]
+  /// Those who attend to waiting rooms, as the control loop does, and when they want to look.
+  private var keepers: [(keeper: RoomKeeper, lookAt: Instant)] = []
+  private var keptReports: [Int] = []
   private var clientCount: UInt16 = 0
   /// The address of the client that arrived last.
   private(set) var lastClient = PeerAddress.unknown
@@ -193,6 +200,29 @@ final class Rig {
     leaving.removeAll { $0.version <= ledger.confirmedVersion }
   }
 
+  /// Looks at the waiting rooms whose time has come. Returns whether any was looked at.
+  @discardableResult
+  func keepRooms() -> Bool {
+    keptReports += Array(repeating: 0, count: reports.count - keptReports.count)
+    for (number, reports) in reports.enumerated() {
+      for upstream in reports.roomsOccupied.dropFirst(keptReports[number]) {
+        precondition(!keepers.contains { $0.keeper.upstream === upstream }, "attended to twice")
+        keepers.append((RoomKeeper(upstream, now: kernel.time), kernel.time))
+      }
+      keptReports[number] = reports.roomsOccupied.count
+    }
+    var hasLooked = false
+    for position in keepers.indices where keepers[position].lookAt <= kernel.time {
+      hasLooked = true
+      let next = keepers[position].keeper.look(topology, now: kernel.time) { worker, message in
+        workers[worker].link.inbox.post(message)
+      }
+      keepers[position].lookAt = next ?? .distantFuture
+    }
+    keepers.removeAll { $0.lookAt == .distantFuture }
+    return hasLooked
+  }
+
   /// A client that arrives at a route, told apart by its port.
   func connectClient(
     route: Int = 0, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
@@ -224,6 +254,7 @@ final class Rig {
         turns += 1
         if kernel.lastWait.count > 0 || kernel.lastWait.timeoutMilliseconds == 0 { isQuiet = false }
       }
+      if keepRooms() { isQuiet = false }
       if isQuiet, !kernel.carryAll() { return turns }
       precondition(turns < turnsMax, "no rest after \(turns) turns; \(kernel.label)")
     }
@@ -298,6 +329,12 @@ final class Rig {
     }
     for listener in topology.listeners where listener.state.isNamed {
       found.append("the listener \(listener.name) is named")
+    }
+    for upstream in topology.upstreams {
+      let (state, room) = (upstream.state, upstream.state.room)
+      if state.sessions.value != 0 { found.append("\(state.sessions.value) at \(upstream.name)") }
+      if state.retrying.value != 0 { found.append("\(state.retrying.value) retries") }
+      if room.isOccupied || room.headKind != nil { found.append("somebody waits") }
     }
     for endpoint in topology.endpoints {
       let count = endpoint.state.sessions.value

@@ -100,7 +100,10 @@ extension ControlPlane {
     switch change {
     case .endpoint(let index): topology.noteChange(of: index)
     case .upstream(let position): topology.noteChange(ofUpstream: position)
-    case .closeSessions, .keepSessions: break
+    case .closeSessions(let index, let onDown):
+      let closing = SessionClosing(onDown, of: index, in: topology, at: loop.now)
+      if let closing { running?.tellAll(.closeSessions(closing)) }
+    case .keepSessions(let index): running?.tellAll(.keepSessions(of: index))
     }
   }
 

@@ -26,6 +26,8 @@ extension ControlPlane {
       break  // One worker has no session left; whoever waits looks at all of them.
     case .alive:
       if rounds?.note(answerOf: worker, at: loop.now) == true { manager?.alive(logger: logger) }
+    case .waiting(let upstream):
+      attend(to: upstream)
     case .acceptPaused(let pause):
       logger.warning(
         "accepting pauses until sessions end",

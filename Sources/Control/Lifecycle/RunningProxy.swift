@@ -213,6 +213,12 @@ final class RunningProxy {
     for worker in workers { tell(worker, message) }
   }
 
+  /// Leaves a message for one worker. Returns false, and nothing is left, when it has no room for one or was
+  /// told to stop.
+  func post(_ message: WorkerMessage, to worker: Int) -> Bool {
+    !isStopped && workers[worker].link.inbox.post(message)
+  }
+
   private func tell(_ worker: WorkerThread, _ message: WorkerMessage) {
     // An inbox is full only of connections being handed over; the worker is taking them.
     while !worker.link.inbox.post(message) { sched_yield() }

@@ -207,7 +207,8 @@ final class TopologyLedger {
         Draft.put(
           Endpoint(
             endpoint, name: name, upstreamName: plan.name, address: address, host: host,
-            number: memory.number, failuresMax: plan.outlier?.failures, state: memory.state),
+            number: memory.number, failuresMax: plan.outlier?.failures, state: memory.state,
+            upstreamState: upstreams.state(upstream)),
           at: position, in: &all)
         members.append(
           (Upstream.Member(EndpointIndex(position), weight: endpoint.weight), endpoint.priority))

@@ -24,6 +24,8 @@ extension Worker {
     _ readiness: Readiness, _ token: Token, _ session: UnsafeMutablePointer<Session>
   ) {
     switch session.pointee.state {
+    case .waiting:
+      receiveWaiting(readiness, token, session)
     case .connecting:
       receiveConnecting(readiness, token, session)
     case .relaying:
@@ -231,9 +233,7 @@ extension Worker {
   ) -> Bool {
     let failure = SessionError(connecting: errno)
     guard failure.reason == .reset, session.pointee.isUntouchedByUpstream else { return false }
-    let upstream = upstream(of: session.pointee)
-    let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
-    guard now < deadline else { return false }
+    guard now < connectDeadline(of: session.pointee) else { return false }
     // It may have said something before it broke, which is then the client's to know.
     session.pointee.upstream.flags.formUnion([.failed, .readable])
     let rest = pumpAndCount(session, .download)

@@ -32,16 +32,20 @@ extension Worker {
       return resetSession(index, session)
     }
     coalescing.noteExchange(at: now)
-    connect(index, session)
+    serve(index, session)
   }
 
   // MARK: Deadlines
 
   /// When the session must be looked at, `distantFuture` if never.
-  private func deadline(of session: borrowing Session) -> Instant {
+  private func deadline(of session: borrowing Session, at index: Int) -> Instant {
     let route = topology.routes[session.route.position]
     switch session.state {
+    case .waiting:
+      return waitDeadline(of: session)
     case .connecting:
+      // Between two attempts.
+      guard session.isCountedAtEndpoint else { return session.stepStartedAt }
       let deadline = attemptDeadline(of: session)
       return session.upstream.socket.isOpen
         ? deadline : min(deadline, now.advanced(by: busyEndpointPauseNanoseconds))
@@ -51,6 +55,7 @@ extension Worker {
       if session.isHalfClosed, let halfClose = route.halfCloseNanoseconds {
         deadline = min(deadline, session.lastMovedAt.advanced(by: halfClose))
       }
+      deadline = min(deadline, closingMoment(of: session, at: index))
       return min(deadline, nextRecordAt(session, route))
     case .flushing:
       return now
@@ -66,7 +71,7 @@ extension Worker {
 
   /// Makes sure that the session is looked at by its deadline.
   func armTimer(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
-    let deadline = deadline(of: session.pointee)
+    let deadline = deadline(of: session.pointee, at: index)
     if deadline == .distantFuture { return timers.cancel(index) }
     timers.schedule(index, at: deadline)
   }
@@ -81,8 +86,13 @@ extension Worker {
     if session.pointee.state == .connecting, !session.pointee.upstream.socket.isOpen {
       return continueConnecting(index, session)
     }
-    guard deadline(of: session.pointee) <= now else { return armTimer(index, session) }
+    guard deadline(of: session.pointee, at: index) <= now else { return armTimer(index, session) }
     if session.pointee.state == .connecting { return continueConnecting(index, session) }
+    if session.pointee.state == .waiting { return endWait(index, session) }
+    guard now < closingMoment(of: session.pointee, at: index) else {
+      session.pointee.noteEnd(.proxy, .endpointDown)
+      return resetSession(index, session)
+    }
 
     let route = topology.routes[session.pointee.route.position]
     let still = now.nanoseconds(since: session.pointee.lastMovedAt)
@@ -137,7 +147,11 @@ extension Worker {
     assert(session.pointee.end != nil)
     assert(session.pointee.upload.keptBytes == 0)
     assert(session.pointee.download.keptBytes == 0)
+    leaveRoom(session)
+    endRetrying(session)
     releaseEndpoint(session)
+    // Between two attempts it was counted nowhere, but others have left the place to it.
+    if session.pointee.state == .connecting { releaseNext(upstreamState(of: session.pointee)) }
     let (listener, route) = (session.pointee.listener, session.pointee.route)
     if topology.routes[route.position].access.end { record(session, .end) }
     if let end = session.pointee.end {

@@ -4,18 +4,19 @@
 // session costs its own size and nothing else, and could be written down and taken up by another
 // process.
 //
-//                    accept
-//                      │
-//                      ▼     refused, timed out, reset: the next endpoint
-//              ┌─ connecting ◀──┐
-//              │       │ └──────┘
-//     no       │       │ connected                one side fails: the other
-//     endpoint │       ▼                          gets what is still to come
-//              │   relaying ──────────────────────────────▶ flushing
-//              │       │                                        │
-//              │       │ both ends passed on                    │ acknowledged, or
-//              ▼       ▼                                        ▼ `linger` is over
-//            reset   closed                                   reset
+//            full, or none available          accept
+//              ┌─────────────────────┐           │
+//              ▼                     │           ▼     refused, timed out, reset: the next endpoint
+//           waiting ───────────▶ connecting ◀────────┐
+//              │     released    │   │  └────────────┘
+//              │                 │   │
+//         too  │       ┌─────────┘   │ connected      one side fails: the other
+//         long │       │ no          ▼                gets what is still to come
+//              │       │ endpoint  relaying ────────────────────▶ flushing
+//              │       │             │                              │
+//              │       │             │ both ends passed on          │ acknowledged, or
+//              ▼       ▼             ▼                              ▼ `linger` is over
+//            reset   reset         closed                         reset
 //
 // Every end that this program causes (idle, drain, kill) is a reset of both sides from any state.
 
@@ -96,7 +97,52 @@ struct Side: ~Copyable {
 struct Session: ~Copyable {
   /// The diagram is at the head of this file.
   enum State: UInt8 {
-    case connecting, relaying, flushing
+    case waiting, connecting, relaying, flushing
+  }
+
+  /// What a session remembers of its stay in the waiting room of its upstream.
+  struct Wait {
+    /// When it came there first, in milliseconds after it was accepted; `.max`: never.
+    var beganMilliseconds: UInt32 = .max
+    /// Its place in the order of arrival, once it has been there.
+    var sequence: UInt32 = 0
+    /// The room's name for it while it waits.
+    var ticket: UInt32 = 0
+    /// What it waits for, or has waited for last.
+    var kind = WaitingRoom.Kind.queue
+
+    var hasBegun: Bool { beganMilliseconds != .max }
+  }
+
+  /// What a session remembers of its search for an endpoint.
+  struct Search {
+    /// When the search began whose time is `connect`, in milliseconds after the session was accepted.
+    var beganMilliseconds: UInt32 = 0
+    /// The kernel's word about the last attempt, 0 if none has failed.
+    private var errno: Int32 = 0
+    /// Whether that was about the source address.
+    private var isAboutSource = false
+    /// How many attempts it has made.
+    var attempts: UInt8 = 0
+    /// Whether the upstream counts it among those that are past their first attempt.
+    var isRetry = false
+
+    init(beganMilliseconds: UInt32 = 0) {
+      self.beganMilliseconds = beganMilliseconds
+    }
+
+    /// What became of the last attempt that has failed.
+    var failure: SessionError? {
+      get {
+        guard errno != 0 else { return nil }
+        let errno = Errno(rawValue: errno)
+        return isAboutSource ? SessionError(binding: errno) : SessionError(connecting: errno)
+      }
+      set {
+        errno = newValue?.errno.rawValue ?? 0
+        isAboutSource = newValue?.reason == .noSource
+      }
+    }
   }
 
   var downstream: Side
@@ -108,7 +154,8 @@ struct Session: ~Copyable {
 
   let client: PeerAddress
   let acceptedAt: Instant
-  /// When the current attempt to connect, or the current flush, began.
+  /// When the current attempt to connect, or the current flush, began; between two attempts, when the
+  /// next one shall.
   var stepStartedAt: Instant
   /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant
@@ -125,7 +172,10 @@ struct Session: ~Copyable {
   var isCountedAtEndpoint = false
   /// How many moments of periodic records have passed.
   var recordMomentsPassed: UInt32 = 0
+  /// Of all searches together.
   var attempts: UInt8 = 0
+  var search = Search()
+  var wait = Wait()
   var state: State = .connecting
   /// Whether the record of its start was written.
   var hasStarted = false
@@ -152,6 +202,7 @@ struct Session: ~Copyable {
 
   var phase: SessionEnd.Phase {
     switch state {
+    case .waiting: .waiting
     case .connecting: .connecting
     case .flushing: .flushing
     case .relaying:
@@ -179,6 +230,16 @@ struct Session: ~Copyable {
     upload.bytes == 0 && download.bytes == 0 && download.keptBytes == 0 && download.isOpen
   }
 
+  /// A moment of this session from its milliseconds.
+  func moment(_ milliseconds: UInt32) -> Instant {
+    acceptedAt.advanced(by: UInt64(milliseconds) * 1_000_000)
+  }
+
+  /// How many whole milliseconds of this session have passed.
+  func milliseconds(at now: Instant) -> UInt32 {
+    UInt32(clamping: min(now.nanoseconds(since: acceptedAt) / 1_000_000, UInt64(UInt32.max) - 1))
+  }
+
   /// Notes why the session ends, unless an earlier cause is known.
   mutating func noteEnd(
     _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil,
@@ -192,6 +253,12 @@ struct Session: ~Copyable {
 
   func checkInvariants() {
     switch state {
+    case .waiting:
+      assert(downstream.socket.isOpen)
+      assert(!upstream.socket.isOpen)
+      assert(!isCountedAtEndpoint)
+      assert(!search.isRetry)
+      assert(wait.hasBegun)
     case .connecting: assert(downstream.socket.isOpen)
     case .relaying:
       assert(downstream.socket.isOpen)

@@ -59,6 +59,11 @@ final class CounterTable: Sendable {
     return CounterBlock(counters: start)
   }
 
+  /// Adds to a number that all threads share, and that no block is used for.
+  func addShared(_ amount: UInt64, to counter: Int) {
+    block(of: 0).counters[counter].wrappingAdd(amount, ordering: .relaxed)
+  }
+
   /// A number, over all workers. Any thread.
   func sum(_ counter: Int) -> UInt64 {
     (0..<workers).reduce(0) { $0 &+ block(of: $1)[counter] }

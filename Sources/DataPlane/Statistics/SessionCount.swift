@@ -17,9 +17,19 @@ public final class SessionCount: Sendable {
 
   /// Counts one more, unless there are `max` already.
   public func take(below max: Int) -> Bool {
-    let (before, _) = count.add(1, ordering: .relaxed)
-    if before < max { return true }
-    count.subtract(1, ordering: .relaxed)
+    guard max < .max else {
+      add()
+      return true
+    }
+    // Never one too many for a moment: somebody else would take that for the truth, and wait for a place
+    // that is free.
+    var before = count.load(ordering: .relaxed)
+    while before < max {
+      let (exchanged, original) = count.weakCompareExchange(
+        expected: before, desired: before + 1, ordering: .relaxed)
+      if exchanged { return true }
+      before = original
+    }
     return false
   }
 

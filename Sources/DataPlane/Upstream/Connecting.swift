@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connecting: the phase between a client and an endpoint. Attempts follow one another, each with an
 // endpoint that has not failed this session yet, while the upstream's `connect` time lasts; nothing
-// has been written to any of them, so nothing can be replayed.
+// has been written to any of them, so nothing can be replayed. Which attempts may follow others is
+// in Retrying.swift, where sessions wait that can have no endpoint now in Waiting.swift.
 
 import Reactor
 
@@ -11,35 +12,83 @@ extension Worker {
     topology.upstreams[topology.routes[session.route.position].upstream]
   }
 
-  /// Tries endpoints until one is being connected; ends the session when none is left. `failure` is
-  /// what became of the attempt before, `nil` at the first.
+  /// What outlives topologies of the upstream of the session's route.
+  func upstreamState(of session: borrowing Session) -> UpstreamState {
+    topology.upstreams[topology.routes[session.route.position].upstream].state
+  }
+
+  /// Has a session begin to look for an endpoint: a new one, or one that has left the waiting room.
+  func beginSearch(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    assert(!session.pointee.isCountedAtEndpoint)
+    assert(!session.pointee.search.isRetry)
+    session.pointee.search = Session.Search(
+      beganMilliseconds: session.pointee.milliseconds(at: now))
+    session.pointee.triedEndpoints = 0
+    session.pointee.state = .connecting
+    connect(index, session)
+  }
+
+  /// Tries endpoints until one is being connected; when there is none to try, the session waits or
+  /// ends. `failure` is what became of the attempt before, `nil` at the first.
   func connect(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, after failure: SessionError? = nil
   ) {
-    let upstreamNumber = topology.routes[session.pointee.route.position].upstream
-    let upstream = topology.upstreams[upstreamNumber]
-    let deadline = session.pointee.acceptedAt.advanced(by: upstream.connectNanoseconds)
-    var failure = failure
+    assert(session.pointee.state != .waiting)
     session.pointee.state = .connecting
+    var failure = failure
     while true {
       if let failure {
-        releaseEndpoint(session)
-        guard failure.isRetryable, now < deadline else {
-          return connectFailed(index, session, failure)
-        }
+        // The place stays this session's to take again; what failed it is no news for those who wait.
+        uncountAtEndpoint(session)
+        guard mayTryAgain(index, session, after: failure) else { return }
       }
-      let pick = pickers[upstreamNumber].pick(
-        upstream, of: topology, tried: session.pointee.triedEndpoints, random: &random)
-      guard case .endpoint(let endpoint) = pick else {
-        return connectFailed(index, session, failure)
-      }
-      assign(endpoint, to: session)
-      do throws(SessionError) {
-        return try attempt(index, session, endpoint, upstream, upstreamNumber)
-      } catch {
-        noteFailure(error, of: session)
-        failure = error
-      }
+      guard let error = connectOnce(index, session) else { return }
+      failure = error
+    }
+  }
+
+  /// Picks an endpoint and starts to connect to it. Returns why that failed at once; `nil` when it did
+  /// not, or when there was none to pick and the session waits or has ended.
+  func connectOnce(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>
+  ) -> SessionError? {
+    let upstreamNumber = topology.routes[session.pointee.route.position].upstream
+    var pick = reserve(upstreamNumber, tried: session.pointee.triedEndpoints)
+    if case .endpoint = pick {} else {
+      guard let second = wait(index, session, after: pick) else { return nil }
+      pick = .endpoint(second)
+    }
+    guard case .endpoint(let endpoint) = pick else { return nil }
+    return begin(index, session, with: endpoint, topology.upstreams[upstreamNumber], upstreamNumber)
+  }
+
+  /// Picks an endpoint and counts a session there, and at its upstream.
+  func reserve(_ upstreamNumber: Int, tried: UInt64) -> Pick {
+    let upstream = topology.upstreams[upstreamNumber]
+    guard upstream.state.sessions.take(below: upstream.sessionsMax) else {
+      // Those who would find nobody to serve them need not wait for a place.
+      return topology.mayServe(upstream) ? .full : .unavailable
+    }
+    let pick = pickers[upstreamNumber].pick(upstream, of: topology, tried: tried, random: &random)
+    if case .endpoint = pick { return pick }
+    upstream.state.sessions.giveBack()
+    // Somebody may have found the upstream full meanwhile.
+    if upstream.sessionsMax < .max { releaseNext(upstream.state) }
+    return pick
+  }
+
+  /// Starts the attempt at an endpoint where the session is counted. Returns why that failed at once.
+  private func begin(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, with endpoint: EndpointIndex,
+    _ upstream: Upstream, _ upstreamNumber: Int
+  ) -> SessionError? {
+    assign(endpoint, to: session)
+    do throws(SessionError) {
+      try attempt(index, session, endpoint, upstream, upstreamNumber)
+      return nil
+    } catch {
+      noteFailure(error, of: session)
+      return error
     }
   }
 
@@ -50,6 +99,7 @@ extension Worker {
     session.pointee.isCountedAtEndpoint = true
     session.pointee.triedEndpoints |= topology.endpoints[endpoint.position].triedBit
     session.pointee.attempts = min(session.pointee.attempts, .max - 1) + 1
+    session.pointee.search.attempts = min(session.pointee.search.attempts, .max - 1) + 1
     session.pointee.stepStartedAt = now
     counters[.attempts] += 1
     tallies.endpoints[endpoint.position].hold()
@@ -58,6 +108,7 @@ extension Worker {
 
   private func noteFailure(_ error: SessionError, of session: UnsafeMutablePointer<Session>) {
     counters[.attemptsFailed] += 1
+    session.pointee.search.failure = error
     guard let endpoint = session.pointee.endpoint else { return }
     tallies.endpoints[endpoint.position].noteFailure(error.reason)
     if error.origin == .upstream { noteFailed(at: endpoint) }
@@ -123,8 +174,15 @@ extension Worker {
     if !isIP { session.pointee.upstream.flags = .readsInPieces }
   }
 
-  /// The time of an attempt is over, or it is time to ask an endpoint again that was busy.
+  /// The time of an attempt is over, or it is time for the next one, or to ask an endpoint again that
+  /// was busy.
   func continueConnecting(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    if !session.pointee.isCountedAtEndpoint {
+      // A timer may come before the wait between two attempts is over, as after a reload.
+      guard now >= session.pointee.stepStartedAt else { return armTimer(index, session) }
+      if let failure = connectOnce(index, session) { connect(index, session, after: failure) }
+      return
+    }
     let upstreamNumber = topology.routes[session.pointee.route.position].upstream
     let upstream = topology.upstreams[upstreamNumber]
     guard !session.pointee.upstream.socket.isOpen, now < attemptDeadline(of: session.pointee),
@@ -140,10 +198,15 @@ extension Worker {
 
   /// When the current attempt is given up.
   func attemptDeadline(of session: borrowing Session) -> Instant {
-    let upstream = upstream(of: session)
-    return min(
-      session.acceptedAt.advanced(by: upstream.connectNanoseconds),
-      session.stepStartedAt.advanced(by: upstream.attemptNanoseconds))
+    min(
+      connectDeadline(of: session),
+      session.stepStartedAt.advanced(by: upstream(of: session).attemptNanoseconds))
+  }
+
+  /// When all attempts are given up.
+  func connectDeadline(of session: borrowing Session) -> Instant {
+    session.moment(session.search.beganMilliseconds)
+      .advanced(by: upstream(of: session).connectNanoseconds)
   }
 
   /// An event of a session that is being connected.
@@ -207,6 +270,9 @@ extension Worker {
 
   private func establish(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     session.pointee.state = .relaying
+    endRetrying(session)
+    let room = upstreamState(of: session.pointee).room
+    if room.isFailing { room.isFailing = false }
     session.pointee.upstream.flags.insert(.writable)
     let nanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
     session.pointee.connectNanoseconds = nanoseconds
@@ -224,7 +290,9 @@ extension Worker {
     record(session, .start)
   }
 
-  private func connectFailed(
+  /// Ends a session that gets no endpoint. `failure` is what became of its last attempt, `nil` if there
+  /// was none.
+  func connectFailed(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, _ failure: SessionError?
   ) {
     if let failure {
@@ -239,13 +307,27 @@ extension Worker {
     if let failure, failure.isShortage { pauseAccepting(.resources(failure.errno)) }
   }
 
-  /// Takes the session out of its endpoint's count.
+  /// Takes the session out of the counts of its endpoint and upstream, and lets the next one have its
+  /// place.
   func releaseEndpoint(_ session: UnsafeMutablePointer<Session>) {
+    guard let upstream = uncountAtEndpoint(session) else { return }
+    if upstream.room.isOccupiedAfterChange { releaseNext(upstream) }
+  }
+
+  /// Takes the session out of the counts of its endpoint and upstream. Returns the upstream, `nil` if the
+  /// session was not counted.
+  @discardableResult
+  private func uncountAtEndpoint(
+    _ session: UnsafeMutablePointer<Session>
+  ) -> UpstreamState? {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
-      return
+      return nil
     }
     topology.endpoints[endpoint.position].giveBack()
     session.pointee.isCountedAtEndpoint = false
+    let upstream = topology.endpoints[endpoint.position].upstreamState
+    upstream.sessions.giveBack()
+    return upstream
   }
 
   /// The session will name its endpoint no more, not in a record either.

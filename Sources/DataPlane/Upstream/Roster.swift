@@ -134,7 +134,6 @@ final class Roster: Sendable {
   func take(_ position: Int) -> Bool {
     let member = members[position]
     let isTaken = member.state.sessions.take(below: member.sessionsMax)
-    if isTaken { upstream.sessions.add() }
     noteLoad(position)
     return isTaken
   }
@@ -199,7 +198,6 @@ extension Endpoint {
   func giveBack() {
     state.sessions.giveBack()
     guard let seat else { return }
-    seat.roster.upstream.sessions.giveBack()
     seat.roster.noteLoad(seat.position)
   }
 }

@@ -121,6 +121,8 @@ public struct Endpoint: Sendable {
   let failuresMax: Int
   /// What outlives this topology.
   public let state: EndpointState
+  /// The same of its upstream, which counts the endpoint's sessions, too.
+  let upstreamState: UpstreamState
   /// Whether it is gone from the plan.
   public var isRetired = false
   /// Where workers look for it; `nil` until its upstream has seated it.
@@ -130,8 +132,10 @@ public struct Endpoint: Sendable {
   /// `failuresMax` is `OutlierPlan.failures`, if its upstream has that.
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, number: Int, failuresMax: Int? = nil, state: EndpointState
+    host: String? = nil, number: Int, failuresMax: Int? = nil, state: EndpointState,
+    upstreamState: UpstreamState
   ) {
+    self.upstreamState = upstreamState
     self.name = name
     self.host = host
     self.upstreamName = upstreamName
@@ -171,6 +175,14 @@ public struct Upstream: Sendable {
   let attemptNanoseconds: UInt64
   let options: StreamOptions
   let sources: [(address: KernelAddress, family: Int32)]
+  /// How many sessions it has at once, over all workers.
+  public let sessionsMax: Int
+  /// What follows a failed attempt.
+  let retry: RetryPolicy
+  /// Where its sessions wait for a place; `nil`: nowhere.
+  let queue: QueuePolicy?
+  /// How its sessions wait for an endpoint; `nil`: not at all.
+  let hold: HoldPolicy?
   /// Its endpoints by priority, the most preferred first; none of them empty.
   public let tiers: [[Member]]
   /// How much of a tier's weight must be healthy for it to get all sessions, in percent.
@@ -199,6 +211,10 @@ public struct Upstream: Sendable {
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds
     options = StreamOptions(plan.tcp)
+    sessionsMax = plan.sessionsMax ?? .max
+    retry = RetryPolicy(plan.retry)
+    queue = plan.queue.map(QueuePolicy.init)
+    hold = plan.hold.map(HoldPolicy.init)
     sources = plan.source.map {
       let address = KernelAddress(SocketAddress($0, port: 0))
       return (address, address.family)

@@ -45,6 +45,7 @@ extension Worker {
     topology = next
     tallies = Tallies(of: next, worker: settings.number)
     renewPickers()
+    reviewClosings()
     reviewSessions(since: previous)
     reviewListening()
     counters[.topologyChanges] += 1
@@ -114,9 +115,13 @@ extension Worker {
         let passed = now.nanoseconds(since: session.pointee.acceptedAt) / every
         session.pointee.recordMomentsPassed = UInt32(clamping: passed)
       }
-      // Those of another upstream have not failed it.
-      if changes[position].contains(.upstream) { session.pointee.triedEndpoints = 0 }
-      if !changes[position].isEmpty { armTimer(index, session) }
+      if changes[position].contains(.upstream) {
+        let old = previous.upstreams[previous.routes[position].upstream].state
+        goOver(index, session, from: old)
+      }
+      // It may have ended there.
+      guard let session = sessions.find(index), !changes[position].isEmpty else { continue }
+      armTimer(index, session)
     }
   }
 
@@ -132,6 +137,7 @@ extension Worker {
       || old.lingerNanoseconds != new.lingerNanoseconds
       || oldUpstream.connectNanoseconds != newUpstream.connectNanoseconds
       || oldUpstream.attemptNanoseconds != newUpstream.attemptNanoseconds
+      || oldUpstream.queue != newUpstream.queue || oldUpstream.hold != newUpstream.hold
     {
       change.insert(.deadlines)
     }

@@ -40,6 +40,8 @@ final class Worker<K: Kernel>: LoopCore {
   var pause = PauseState()
   var random: SplitMix64
   var coalescing: Coalescing
+  /// The endpoints whose sessions are being closed.
+  var closings: [SessionClosing] = []
 
   /// Sessions that were not done when their budget was spent, by the token of their client side.
   private var queued: [Token] = []
@@ -75,8 +77,9 @@ final class Worker<K: Kernel>: LoopCore {
       spinNanoseconds: settings.spinNanoseconds)
     let bell = try Bell(kernel)
     self.bell = bell
-    // Each message but a few belongs to a session, and those are bounded.
-    let inbox = Inbox<WorkerMessage>(messagesMax: settings.sessionsMax + 64) { bell.ring() }
+    // Each message but a few belongs to a session, and those are bounded: one that brings it here, one
+    // that lets it out of a waiting room.
+    let inbox = Inbox<WorkerMessage>(messagesMax: 2 * settings.sessionsMax + 256) { bell.ring() }
     link = WorkerLink(inbox: inbox)
     counters = link.counters
     sessions = try Slab(capacity: settings.sessionsMax)
@@ -187,6 +190,12 @@ final class Worker<K: Kernel>: LoopCore {
       isAccepting = false
       report(.stoppedAccepting)
       reportIfFinished()
+    case .admit(let admission):
+      admit(admission)
+    case .closeSessions(let closing):
+      closeSessions(closing)
+    case .keepSessions(let endpoint):
+      keepSessions(of: endpoint)
     case .resetAll(let reason):
       resetAll(reason)
     case .answer:
@@ -231,7 +240,7 @@ final class Worker<K: Kernel>: LoopCore {
   }
 
   /// The session that a token was made for, `nil` if that registration is gone.
-  private func findSession(_ token: Token) -> UnsafeMutablePointer<Session>? {
+  func findSession(_ token: Token) -> UnsafeMutablePointer<Session>? {
     guard let session = sessions.find(token.index) else { return nil }
     // A side that is closed while its session goes on has no events any more: the one that reports
     // its failure may come in the same batch, after the failure was found by reading or writing.

@@ -19,6 +19,12 @@ public enum WorkerMessage: Sendable {
   case use(Topology)
   /// Accept what is waiting and then no more; report when done.
   case stopAccepting
+  /// A session of yours is at the head of its waiting room: let it look for an endpoint.
+  case admit(Admission)
+  /// Reset the sessions that an endpoint has now, over some time.
+  case closeSessions(SessionClosing)
+  /// Reset no more sessions of this endpoint than it has lost until now.
+  case keepSessions(of: EndpointIndex)
   /// Reset every session, for this reason.
   case resetAll(SessionEnd.Reason)
   /// Report `alive`.
@@ -35,6 +41,14 @@ public struct HandedOver: Sendable {
   let route: RouteIndex
   /// What the indices belong to.
   let topology: Topology
+}
+
+/// Who is let out of a waiting room. By the time the message comes, the session may be gone, and the room
+/// have given the ticket to another: `token` tells.
+public struct Admission: Sendable {
+  let upstream: UpstreamState
+  let token: Token
+  let ticket: UInt32
 }
 
 /// What a worker tells.
@@ -54,6 +68,9 @@ public enum WorkerReport: Sendable {
   case finished
   /// Its turns go on: it has come to `answer`.
   case alive
+  /// A session has come to the waiting room of this upstream, which nobody attended to: somebody must
+  /// now (`RoomKeeper`).
+  case waiting(UpstreamState)
   /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
   case acceptPaused(AcceptPause)
   /// Accepting goes on.

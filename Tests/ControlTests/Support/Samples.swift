@@ -39,7 +39,8 @@ func sampleTopology(
     endpoints: [
       Endpoint(
         plan.upstreams[0].endpoints[0], name: endpoint, upstreamName: "u",
-        address: .v4(.loopback, port: 9), number: 0, state: EndpointState(workers: 1))
+        address: .v4(.loopback, port: 9), number: 0, state: EndpointState(workers: 1),
+        upstreamState: UpstreamState())
     ], sessions: SessionCount(), sessionsMax: 10)
 }
 

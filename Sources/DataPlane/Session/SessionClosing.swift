@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Closing the sessions of an endpoint that went down (`on_down`), spread over some time: all at once,
+// their clients would come back at once, to endpoints that have to do with one fewer already.
+//
+// When a session's turn comes follows from its token, so that nothing is kept for it: a worker remembers
+// the endpoint, and a session's timer asks when that is. What recovers meanwhile keeps whom it still has.
+
+import Balancing
+import Plan
+import Reactor
+
+/// Which sessions are to be reset, and when. The same for all workers; any one of them is told by message.
+public struct SessionClosing: Sendable {
+  /// Whose sessions.
+  public let endpoint: EndpointIndex
+  /// Tells the endpoint from others that get its slot later.
+  let state: EndpointState
+  /// Sessions that came to the endpoint after this moment are left alone.
+  let decidedAt: Instant
+  /// When the first ones are reset.
+  let beginsAt: Instant
+  /// Over how long they are reset.
+  let overNanoseconds: UInt64
+
+  /// What a policy wants for the sessions of an endpoint that is found to be down at `now`; `nil` if they
+  /// go on.
+  public init?(_ policy: OnDown, of endpoint: EndpointIndex, in topology: Topology, at now: Instant) {
+    switch policy {
+    case .keep: return nil
+    case .drain(let time, let over):
+      beginsAt = now.advanced(by: time.wholeNanoseconds)
+      overNanoseconds = over.wholeNanoseconds
+    case .close(let over):
+      beginsAt = now
+      overNanoseconds = over.wholeNanoseconds
+    }
+    self.endpoint = endpoint
+    state = topology.endpoints[endpoint.position].state
+    decidedAt = now
+  }
+
+  /// When a session's turn comes. `seed` tells workers apart.
+  func moment(for token: Token, seed: UInt64) -> Instant {
+    guard overNanoseconds > 0 else { return beginsAt }
+    var random = SplitMix64(seed: token.rawValue ^ seed)
+    return beginsAt.advanced(by: random.next(below: overNanoseconds))
+  }
+}
+
+extension Worker {
+  /// Has the sessions of an endpoint reset when their time comes.
+  func closeSessions(_ closing: SessionClosing) {
+    guard isCurrent(closing) else { return }
+    closings.removeAll { $0.endpoint == closing.endpoint }
+    closings.append(closing)
+    var next = sessions.nextIndex(from: 0)
+    while let index = next {
+      next = sessions.nextIndex(from: index + 1)
+      guard let session = sessions.find(index), session.pointee.endpoint == closing.endpoint,
+        session.pointee.state == .relaying
+      else { continue }
+      armTimer(index, session)
+    }
+  }
+
+  /// Leaves the sessions alone that an endpoint still has. Their timers find nothing to do.
+  func keepSessions(of endpoint: EndpointIndex) {
+    closings.removeAll { $0.endpoint == endpoint }
+  }
+
+  /// Forgets what is about endpoints whose slots are others' now.
+  func reviewClosings() {
+    closings.removeAll { !isCurrent($0) }
+  }
+
+  private func isCurrent(_ closing: SessionClosing) -> Bool {
+    topology.endpoints.indices.contains(closing.endpoint.position)
+      && topology.endpoints[closing.endpoint.position].state === closing.state
+  }
+
+  /// When a session is to be reset because its endpoint is down, `distantFuture` if that is not so.
+  func closingMoment(of session: borrowing Session, at index: Int) -> Instant {
+    guard !closings.isEmpty, session.state == .relaying, session.isCountedAtEndpoint,
+      let endpoint = session.endpoint,
+      let closing = closings.first(where: { $0.endpoint == endpoint }),
+      session.stepStartedAt <= closing.decidedAt
+    else { return .distantFuture }
+    let token = Token(.downstream, index: index, generation: session.downstream.generation)
+    return closing.moment(for: token, seed: settings.seed)
+  }
+}
