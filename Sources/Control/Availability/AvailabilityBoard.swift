@@ -121,6 +121,7 @@ final class AvailabilityBoard {
     guard let entry = checked[id], entry.isUp != isUp else { return }
     entry.isUp = isUp
     if isUp {
+      entry.row.failing.removeAll { $0 === entry }
       if entry.history.isEjected {
         bringBack(entry, .isChecked, at: now)
       } else {
@@ -133,46 +134,29 @@ final class AvailabilityBoard {
 
   /// As many sessions in a row have failed at an endpoint as its upstream allows.
   func noteFailing(_ state: EndpointState, at now: Instant) {
-    guard let entry = entries[ObjectIdentifier(state)], let detector = entry.row.detector,
+    guard let entry = entries[ObjectIdentifier(state)], entry.row.detector != nil,
       entry.subject.takesSessions, entry.availability == .up
     else { return }
     let row = entry.row
-    guard detector.mayEject(row.tally) else {
-      // It is heard of again after as many more.
-      state.failuresInARow = 0
-      guard !row.isBoundTold else { return }
-      row.isBoundTold = true
-      let isNeeded = row.healthyCount <= row.needed
-      logger.warning(
-        "endpoint keeps failing and is not ejected",
-        metadata: [
-          "upstream": "\(row.name)", "endpoint": "\(entry.subject.name)",
-          "cause": isNeeded ? "it is needed" : "enough others are",
-          "healthy": "\(row.healthyCount)", "ejected": "\(row.ejectedCount)",
-        ])
-      return
-    }
-    let end = detector.eject(&entry.history, at: now.nanoseconds)
-    // Also when it was set in the meantime: who is served is told only from here on.
-    state.failuresInARow = row.failuresMax
-    entry.ejectionCount += 1
-    ejected.append(entry)
-    row.noteEjected(true)
-    row.isBoundTold = false
-    let length = Duration.nanoseconds(Int64(clamping: end - now.nanoseconds))
+    guard !row.failing.contains(where: { $0 === entry }) else { return }
+    row.failing.append(entry)
+    review(row, at: now)
+    guard entry.availability == .up, !row.isBoundTold else { return }
+    row.isBoundTold = true
     logger.warning(
-      "endpoint is ejected",
+      "endpoint keeps failing and is not ejected",
       metadata: [
         "upstream": "\(row.name)", "endpoint": "\(entry.subject.name)",
-        "failures": "\(row.failuresMax)", "for": "\(length.configurationText)",
+        "cause": row.healthyCount <= row.needed ? "it is needed" : "enough others are",
+        "healthy": "\(row.healthyCount)", "ejected": "\(row.ejectedCount)",
       ])
-    settle(entry, at: now)
-    review(row, at: now)
   }
 
   /// A session was served at an endpoint that had failed too often; its connection stood `since` then.
   func noteServed(_ state: EndpointState, since: Instant, at now: Instant) {
-    guard let entry = entries[ObjectIdentifier(state)], entry.history.isEjected else { return }
+    guard let entry = entries[ObjectIdentifier(state)] else { return }
+    entry.row.failing.removeAll { $0 === entry }
+    guard entry.history.isEjected else { return }
     guard since.nanoseconds > entry.history.ejectedAt else {
       // A connection from before says nothing about what comes now. The next one is to be told, too.
       state.failuresInARow = entry.row.failuresMax
@@ -214,6 +198,35 @@ final class AvailabilityBoard {
   }
 
   // MARK: What follows
+
+  /// Ejects those who fail, in the order in which that was noticed, as far as they may be.
+  private func ejectFailing(_ row: BoardRow, at now: Instant) {
+    guard let detector = row.detector, !row.failing.isEmpty else { return }
+    row.failing.removeAll { $0.availability != .up }
+    while let entry = row.failing.first, detector.mayEject(row.tally) {
+      row.failing.removeFirst()
+      eject(entry, detector, at: now)
+    }
+  }
+
+  private func eject(_ entry: BoardEntry, _ detector: OutlierDetector, at now: Instant) {
+    let row = entry.row
+    let end = detector.eject(&entry.history, at: now.nanoseconds)
+    // Also when it was set in the meantime: who is served is told only from here on.
+    entry.state.failuresInARow = row.failuresMax
+    entry.ejectionCount += 1
+    ejected.append(entry)
+    row.noteEjected(true)
+    row.isBoundTold = false
+    let length = Duration.nanoseconds(Int64(clamping: end - now.nanoseconds))
+    logger.warning(
+      "endpoint is ejected",
+      metadata: [
+        "upstream": "\(row.name)", "endpoint": "\(entry.subject.name)",
+        "failures": "\(row.failuresMax)", "for": "\(length.configurationText)",
+      ])
+    settle(entry, at: now)
+  }
 
   /// Ends an ejection. `settle` and, once it is counted, `review` are to follow.
   private func bringBack(_ entry: BoardEntry, _ reason: Return, at now: Instant) {
@@ -257,6 +270,7 @@ final class AvailabilityBoard {
       bringBack(entry, .isNeeded, at: now)
       settle(entry, at: now)
     }
+    ejectFailing(row, at: now)
     let (old, new) = (row.state.serving, row.serving)
     guard old != new else { return }
     row.state.serving = new

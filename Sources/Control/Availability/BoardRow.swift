@@ -37,8 +37,9 @@ final class BoardRow {
   private(set) var ejectedCount = 0
   /// Whether the numbers are those of now: not while entries change hands.
   private var isCounting = false
-  /// Whether it was said that somebody fails who cannot be ejected, since the last time that somebody was or
-  /// came back.
+  /// Those who have failed too often and cannot be ejected now: others are, or they are needed.
+  var failing: [BoardEntry] = []
+  /// Whether that was said, since the last time that somebody was ejected or came back.
   var isBoundTold = false
 
   init(_ upstream: BoardedUpstream) {
@@ -52,6 +53,9 @@ final class BoardRow {
     precondition(upstream.state === state)
     let plan = upstream.plan
     isCounting = false
+    // Who is counted anew is heard of again; who is gone is not.
+    let isSame = failuresMax == plan.outlier?.failures ?? 0
+    failing = isSame ? failing.filter { one in entries.contains { $0 === one } } : []
     position = upstream.position
     self.entries = entries
     detector = plan.outlier.map(OutlierDetector.init)

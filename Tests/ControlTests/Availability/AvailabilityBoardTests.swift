@@ -122,10 +122,26 @@ private func outlier(
       rig.log.lines.last
         == "warning endpoint keeps failing and is not ejected cause=enough others are ejected=2 "
         + "endpoint=e2 healthy=2 upstream=u")
-    rig.pass(11)
-    #expect(rig.letters == "uuuu")
-    rig.fail(2, times: 3)
-    #expect(rig.letters == "uueu")
+  }
+
+  @Test func whoFailsIsEjectedAsSoonAsHeMayBe() {
+    let rig = BoardRig(endpoints: 2) { $0.outlier = outlier() }
+    rig.fail(0, times: 3)
+    rig.now += 1
+    rig.fail(1, times: 7)
+    #expect(rig.letters == "eu")
+    // They take turns, as long as neither has served anybody.
+    rig.pass(9.1)
+    #expect(rig.letters == "ue")
+    rig.fail(0)
+    #expect(rig.letters == "ue")
+    rig.pass(10.1)
+    #expect(rig.letters == "eu")
+    // Who has served meanwhile is not ejected any more.
+    rig.fail(1)
+    rig.serve(1)
+    rig.pass(21)
+    #expect(rig.letters == "uu")
   }
 
   @Test func theLastOneIsNeverEjected() {
