@@ -11,8 +11,8 @@ public struct RetryPlan: Hashable, Sendable {
   public var budgetPercent: Int?
   /// So many may be in any case.
   public var budgetMin: Int
-  /// How long the third attempt waits, about; each one after it waits twice as long as the one before. The
-  /// second one, at another endpoint, does not wait. `nil`: none does.
+  /// How long the third attempt waits at most, drawn at random; each one after it up to twice as long as
+  /// the one before. The second one, at another endpoint, does not wait. `nil`: none does.
   public var backOff: Duration?
   /// The longest wait.
   public var backOffMax: Duration

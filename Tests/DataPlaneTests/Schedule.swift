@@ -136,7 +136,10 @@ final class Schedule {
     plan.upstreams = (0..<2).map { upstream in
       UpstreamPlan(
         name: "upstream \(upstream)", balance: dice.below(2) == 0 ? .roundRobin : .leastConnections,
-        connect: .seconds(2), attempt: .milliseconds(500),
+        connect: .seconds(2), attempt: .milliseconds(500), retry: someRetry(dice),
+        sessionsMax: dice.below(4) == 0 ? dice.within(1...4) : nil,
+        queue: dice.below(3) == 0 ? someQueue(dice) : nil,
+        hold: dice.below(3) == 0 ? someHold(dice) : nil,
         endpoints: (0..<dice.within(1...3)).map { number in
           EndpointPlan(
             port: UInt16(9000 + 10 * upstream + number), weight: dice.within(1...3),
@@ -145,6 +148,24 @@ final class Schedule {
         })
     }
     return plan
+  }
+
+  static func someRetry(_ dice: FakeChaos) -> RetryPlan {
+    RetryPlan(
+      attemptsMax: dice.below(2) == 0 ? nil : dice.within(1...5),
+      budgetPercent: dice.below(2) == 0 ? nil : dice.within(0...50), budgetMin: dice.within(0...3),
+      backOff: dice.below(3) == 0 ? nil : .milliseconds(dice.within(1...50)),
+      backOffMax: .milliseconds(dice.within(1...300)))
+  }
+
+  static func someQueue(_ dice: FakeChaos) -> QueuePlan {
+    QueuePlan(length: dice.within(1...6), timeout: .milliseconds(dice.within(100...4000)))
+  }
+
+  static func someHold(_ dice: FakeChaos) -> HoldPlan {
+    HoldPlan(
+      timeout: .milliseconds(dice.within(100...4000)), length: dice.within(1...6),
+      ratePerSecond: dice.within(1...500))
   }
 
   func complain(_ text: String) {
@@ -189,6 +210,7 @@ final class Schedule {
       changes += 1
     case 17 where chaos.below(2) == 0: rig.post(.use(rig.topology))
     case 18 where chaos.below(4) == 0: collect()
+    case 19: rig.keepRooms()
     default: actSomebody()
     }
     rig.noteReports()

@@ -34,7 +34,7 @@ extension Schedule {
   private func change(_ plan: inout RigPlan) {
     let route = chaos.below(plan.routes.count)
     let upstream = chaos.below(plan.upstreams.count)
-    switch chaos.below(12) {
+    switch chaos.below(16) {
     case 0, 1: plan.upstreams[upstream].endpoints = someEndpoints()
     case 2: plan.upstreams[upstream].balance = chaos.below(2) == 0 ? .roundRobin : .leastConnections
     case 3:
@@ -47,8 +47,27 @@ extension Schedule {
     case 8: addOrRemoveRoute(route, &plan)
     case 9: plan.upstreams[upstream].name = newName("upstream")
     case 10: plan.sessionsMax = chaos.within(1...20)
+    case 11:
+      plan.upstreams[upstream].queue = chaos.below(2) == 0 ? nil : Schedule.someQueue(chaos)
+      plan.upstreams[upstream].hold = chaos.below(2) == 0 ? nil : Schedule.someHold(chaos)
+    case 12:
+      plan.upstreams[upstream].sessionsMax = chaos.below(2) == 0 ? nil : chaos.within(1...4)
+      plan.upstreams[upstream].retry = Schedule.someRetry(chaos)
+    case 13: closeSessions()
     default: changeAvailability()
     }
+  }
+
+  private func closeSessions() {
+    let endpoint = EndpointIndex(chaos.below(rig.topology.endpoints.count))
+    let over = Duration.milliseconds(chaos.within(0...1000))
+    let policy: OnDown =
+      chaos.below(2) == 0
+      ? .close(over: over) : .drain(.milliseconds(chaos.within(0...500)), over: over)
+    guard
+      let closing = SessionClosing(policy, of: endpoint, in: rig.topology, at: kernel.time)
+    else { return }
+    rig.post(chaos.below(4) == 0 ? .keepSessions(of: endpoint) : .closeSessions(closing))
   }
 
   private func newName(_ kind: String) -> String {

@@ -46,6 +46,7 @@ import Testing
     #expect(tally.changes > 1000)
     for reason in [
       SessionEnd.Reason.finished, .reset, .connectRefused, .idle, .halfCloseTimeout, .allDown,
+      .queueFull, .queueTimedOut, .holdFull, .holdTimedOut, .retryBudget, .endpointDown,
     ] {
       #expect(tally.reasons[reason, default: 0] > 0, "no session ended as \(reason)")
     }

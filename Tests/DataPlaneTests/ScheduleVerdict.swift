@@ -44,7 +44,8 @@ extension Schedule {
     guard let end = record.end else { return complain("an end record without an end") }
     let ours: Set<SessionEnd.Reason> = [
       .idle, .halfCloseTimeout, .noEndpoint, .allDown, .outOfDescriptors, .outOfPorts, .noSource,
-      .outOfMemory, .drainDeadline, .killed,
+      .outOfMemory, .drainDeadline, .killed, .queueFull, .queueTimedOut, .holdFull, .holdTimedOut,
+      .retryBudget, .endpointDown,
     ]
     if ours.contains(end.reason) != (end.origin == .proxy) {
       complain("\(end.reason) was booked to \(end.origin)")
@@ -54,6 +55,12 @@ extension Schedule {
     }
     if [.connectRefused, .connectTimedOut, .connectFailed, .noEndpoint].contains(end.reason),
       end.phase != .connecting
+    {
+      complain("\(end.reason) while \(end.phase)")
+    }
+    let waits: Set<SessionEnd.Reason> = [.queueFull, .queueTimedOut, .holdFull, .holdTimedOut]
+    if waits.contains(end.reason) != (end.phase == .waiting), end.origin == .proxy,
+      end.reason != .killed
     {
       complain("\(end.reason) while \(end.phase)")
     }

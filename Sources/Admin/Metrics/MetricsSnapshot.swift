@@ -15,10 +15,10 @@ public struct MetricsSnapshot: Sendable {
   public var workerAnswerSeconds: [Double?]
   /// Every route.
   public var routes: [RouteMetrics]
-  /// Every upstream.
-  public var upstreams: [UpstreamMetrics]
   /// Every endpoint of every upstream. Those with the same names are put together.
   public var endpoints: [EndpointMetrics]
+  /// Every upstream.
+  public var upstreams: [UpstreamMetrics]
   /// How often a worker stopped accepting because a bound was reached or something ran out.
   public var acceptPauses: UInt64
   /// How late the loops of the control plane were, by name.
@@ -43,8 +43,8 @@ public struct MetricsSnapshot: Sendable {
     self.sessionsMax = sessionsMax
     workerAnswerSeconds = []
     routes = []
-    upstreams = []
     endpoints = []
+    upstreams = []
     acceptPauses = 0
     loopLags = []
     accessRecordsDropped = 0
@@ -106,25 +106,6 @@ public struct RouteMetrics: Sendable {
   /// Makes the numbers of a route that was not used yet.
   public init(route: String) {
     self.route = route
-  }
-}
-
-/// The numbers of an upstream.
-public struct UpstreamMetrics: Sendable {
-  /// The name in the configuration.
-  public var upstream: String
-  /// The endpoints that would get sessions if nothing spoke against them.
-  public var endpoints: UInt64 = 0
-  /// Those of them that are neither down nor ejected.
-  public var healthyEndpoints: UInt64 = 0
-  /// Whether anybody is served.
-  public var isServing = true
-  /// Whether all endpoints are used, because so few are healthy.
-  public var isInPanic = false
-
-  /// Makes the numbers of an upstream that was not used yet.
-  public init(upstream: String) {
-    self.upstream = upstream
   }
 }
 

@@ -77,35 +77,6 @@ extension MetricsSnapshot {
       })
   }
 
-  private var upstreamFamilies: [MetricFamily] {
-    func family(
-      _ name: String, _ help: String, _ value: (UpstreamMetrics) -> MetricValue
-    ) -> MetricFamily {
-      // An upstream that is inline may be called like another one; both cannot be shown.
-      var names: Set<String> = []
-      return MetricFamily(
-        name, .gauge, help,
-        upstreams.filter { names.insert($0.upstream).inserted }.map {
-          MetricSample([MetricLabel("upstream", $0.upstream)], value($0))
-        })
-    }
-    return [
-      family(
-        "sluice_upstream_endpoints", "Endpoints that would get sessions if they were healthy."
-      ) { .count($0.endpoints) },
-      family("sluice_upstream_healthy_endpoints", "Endpoints that are neither down nor ejected.") {
-        .count($0.healthyEndpoints)
-      },
-      family(
-        "sluice_upstream_serving",
-        "Whether anybody is served: no without a healthy endpoint or quorum."
-      ) { .flag($0.isServing) },
-      family(
-        "sluice_upstream_panic", "Whether all endpoints are used because so few are healthy."
-      ) { .flag($0.isInPanic) },
-    ]
-  }
-
   private var endpointFamilies: [MetricFamily] {
     let endpoints = endpoints.merged
     func family(

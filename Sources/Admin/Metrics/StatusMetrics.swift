@@ -134,16 +134,6 @@ extension EndpointMetrics {
   }
 }
 
-extension UpstreamMetrics {
-  fileprivate init(_ upstream: Upstream, _ standing: UpstreamStanding?) {
-    self.init(upstream: upstream.name)
-    endpoints = UInt64(standing?.endpoints ?? 0)
-    healthyEndpoints = UInt64(standing?.healthy ?? 0)
-    isInPanic = upstream.state.serving == .panic
-    isServing = upstream.state.serving != .none && (healthyEndpoints > 0 || isInPanic)
-  }
-}
-
 extension HistogramSnapshot {
   fileprivate init(_ histogram: Histogram) {
     self.init(

@@ -18,6 +18,11 @@ extension Lowering {
     plan.quorum = (own.quorum ?? shared.quorum)?.value ?? upstreamStandard.quorum
     refuseContradictions(of: plan, own, shared)
     warnOfIdleSettings(of: plan, own)
+    warnOfLongHold(plan, own, at: range)
+    if let onDown = own.onDown, onDown != .keep, plan.check == nil {
+      diagnostics.warning(
+        at: range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
+    }
     warnOfOneAddress(plan.endpoints, at: range)
   }
 
@@ -88,6 +93,25 @@ extension Lowering {
         at: quorum.range,
         "without `check` and `outlier`, every endpoint is healthy, so the quorum is always there")
     }
+  }
+
+  /// Who waits at the end of a long line is let go too late, however soon an endpoint is back.
+  private mutating func warnOfLongHold(
+    _ plan: UpstreamPlan, _ own: UpstreamSettings, at range: SourceRange
+  ) {
+    // Nobody has written what is there by default.
+    guard case .some(.some(let draft)) = own.hold, let hold = plan.hold,
+      draft.length != nil || draft.ratePerSecond != nil
+    else { return }
+    let (seconds, attoseconds) = hold.timeout.components
+    let letGo = Double(hold.ratePerSecond) * (Double(seconds) + Double(attoseconds) / 1e18)
+    guard Double(hold.length) > letGo else { return }
+    diagnostics.warning(
+      at: range,
+      "\(hold.length) clients may wait in `hold`, but within its \(hold.timeout.configurationText) only "
+        + "\(Int(letGo)) go on, at \(hold.ratePerSecond) per second",
+      hints: ["a shorter `length` turns away at once those who would wait in vain; or raise `rate`"]
+    )
   }
 
   /// Endpoints that share a machine share its end. On this machine, that would be the proxy's, too.

@@ -125,6 +125,39 @@ struct UpstreamSettings {
   var outlier: Located<OutlierDraft?>?
   var panicPercent: Located<Int?>?
   var quorum: Located<Int>?
+  var retry: RetryDraft?
+  var sessionsMax: Int?
+  var queue: QueueDraft??
+  var hold: HoldDraft??
+  var onDown: OnDown?
+}
+
+/// `retry:`.
+struct RetryDraft {
+  var attemptsMax: Int?
+  var budgetPercent: Int??
+  var budgetMin: Int?
+  var backOff: Duration??
+  var backOffMax: Duration?
+}
+
+/// `queue:`.
+struct QueueDraft {
+  var length: Int?
+  var timeout: Duration?
+}
+
+/// `hold:`.
+struct HoldDraft {
+  var timeout: Duration?
+  var length: Int?
+  var ratePerSecond: Int?
+}
+
+/// `on_down:` with a time.
+struct OnDownDraft {
+  var drain: Duration?
+  var close: Duration?
 }
 
 /// `outlier:`.

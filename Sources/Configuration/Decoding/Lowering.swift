@@ -171,7 +171,12 @@ struct Lowering {
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
-      resolve: resolve(own.resolve, shared.resolve, plans), endpoints: plans)
+      resolve: resolve(own.resolve, shared.resolve, plans),
+      onDown: own.onDown ?? shared.onDown ?? upstreamStandard.onDown,
+      retry: retry(own.retry, shared.retry, at: range),
+      sessionsMax: own.sessionsMax ?? shared.sessionsMax,
+      queue: queue(own, shared, plans, at: range), hold: hold(own.hold, shared.hold),
+      endpoints: plans)
     lowerAvailability(of: &plan, own, shared, at: range)
     return plan
   }

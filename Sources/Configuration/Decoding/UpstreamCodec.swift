@@ -35,7 +35,7 @@ extension Codec<UpstreamSettings> {
   }
 }
 
-private let settingNotes = healthNotes.merging([
+private let settingNotes = healthNotes.merging(resilienceNotes) { $1 }.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
@@ -43,7 +43,7 @@ private let settingNotes = healthNotes.merging([
 
 /// In the order of the documentation.
 private var upstreamFields: [Field<UpstreamSettings>] {
-  balanceFields + connectFields + resolutionFields + healthFields
+  balanceFields + connectFields + resolutionFields + healthFields + resilienceFields
 }
 
 extension Codec<EndpointDraft> {

@@ -83,6 +83,31 @@ import Testing
     # HELP sluice_upstream_panic Whether all endpoints are used because so few are healthy.
     # TYPE sluice_upstream_panic gauge
     sluice_upstream_panic{upstream="db"} 1
+    # HELP sluice_upstream_sessions Sessions that the upstream's endpoints have.
+    # TYPE sluice_upstream_sessions gauge
+    sluice_upstream_sessions{upstream="db"} 2
+    # HELP sluice_upstream_waiting Sessions that wait for a place (queue) or for an endpoint (hold).
+    # TYPE sluice_upstream_waiting gauge
+    sluice_upstream_waiting{upstream="db",in="queue"} 1
+    sluice_upstream_waiting{upstream="db",in="hold"} 0
+    # HELP sluice_upstream_waits_total Sessions that have begun to wait.
+    # TYPE sluice_upstream_waits_total counter
+    sluice_upstream_waits_total{upstream="db",in="queue"} 0
+    sluice_upstream_waits_total{upstream="db",in="hold"} 7
+    # HELP sluice_upstream_wait_failures_total Sessions that have waited for too long (timed_out), or \
+    could not wait because as many did already as may (full).
+    # TYPE sluice_upstream_wait_failures_total counter
+    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="timed_out"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="full"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="timed_out"} 2
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="full"} 0
+    # HELP sluice_upstream_retries_total Attempts to connect that followed others of a session.
+    # TYPE sluice_upstream_retries_total counter
+    sluice_upstream_retries_total{upstream="db"} 4
+    # HELP sluice_upstream_retries_refused_total Further attempts that were not made because too many \
+    sessions were at one (retry budget).
+    # TYPE sluice_upstream_retries_refused_total counter
+    sluice_upstream_retries_refused_total{upstream="db"} 0
 
     """
 

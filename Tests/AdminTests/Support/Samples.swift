@@ -31,6 +31,11 @@ extension MetricsSnapshot {
     upstream.endpoints = 2
     upstream.healthyEndpoints = 1
     upstream.isInPanic = true
+    upstream.sessions = 2
+    upstream.queue.now = 1
+    upstream.hold.count = 7
+    upstream.hold.timeouts = 2
+    upstream.retries = 4
     snapshot.upstreams = [upstream]
     snapshot.endpoints = [checked, EndpointMetrics(upstream: "db", endpoint: "unix:@a\\b")]
     snapshot.acceptPauses = 3

@@ -137,6 +137,11 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
       "panic: 50%, check: {tcp: {}}", "[\"10.0.0.1:1\"]",
       "panic only means that its checks count for nothing"
     ),
+    ("on_down: close", two, "so `on_down` does nothing"),
+    (
+      "hold: {timeout: 2s, length: 101, rate: 50}", two,
+      "101 clients may wait in `hold`, but within its 2s only 100 go on, at 50 per second"
+    ),
     (
       "connect: 5s", "[\"10.0.0.1:1\", \"10.0.0.1:2\"]",
       "all endpoints of this upstream are at one address, 10.0.0.1"
@@ -163,6 +168,14 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
   ])
   func whatIsInOrderIsNot(_ endpoints: String) {
     #expect(report(file("connect: 5s", endpoints: endpoints)) == "")
+  }
+
+  @Test(arguments: [
+    "hold: 1s", "hold: {timeout: 2s, length: 100, rate: 50}", "on_down: keep",
+    "on_down: close, check: {tcp: {}}",
+  ])
+  func whatHoldsAndEndsSessionsMayBeInOrder(_ settings: String) {
+    #expect(report(file(settings, endpoints: two)) == "")
   }
 
   @Test func aDefaultIsNoReasonToWarn() {

@@ -7,6 +7,7 @@ import Testing
 
 @Suite struct SessionTests {
   @Test func aSessionTakesNoMoreThanFourCacheLines() {
-    #expect(MemoryLayout<Session>.stride <= 256)
+    // With its timer and its link in the slab, an idle session stays below 256 bytes.
+    #expect(MemoryLayout<Session>.stride <= 240)
   }
 }

@@ -179,7 +179,8 @@ struct SessionChangeTests {
     rig.change {
       $0.upstreams = [UpstreamPlan(name: "other", endpoints: [EndpointPlan(port: 9002)])]
     }
-    rig.advance(milliseconds: 1510)
+    // The third attempt waits for a moment.
+    rig.advance(milliseconds: 1540)
     #expect(third.accepted.count == 1)
     #expect(rig.tearDown() == [])
   }
@@ -192,7 +193,8 @@ struct SessionChangeTests {
     _ = rig.connectClient()
     rig.settle()
     rig.change { $0.upstreams[0].endpoints[0] = EndpointPlan(port: 9002) }
-    rig.advance(milliseconds: 1510)
+    // The third attempt waits for a moment.
+    rig.advance(milliseconds: 1540)
     #expect(third.accepted.count == 1)
     #expect(rig.tearDown() == [])
   }
