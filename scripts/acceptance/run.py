@@ -27,6 +27,8 @@ SUBJECTS = (
     "limits",
     "failover",
     "checks",
+    "hold",
+    "queue_order",
     "resolve",
     "reload",
     "spread",

@@ -24,7 +24,8 @@ public struct SessionClosing: Sendable {
 
   /// What a policy wants for the sessions of an endpoint that is found to be down at `now`; `nil` if they
   /// go on.
-  public init?(_ policy: OnDown, of endpoint: EndpointIndex, in topology: Topology, at now: Instant) {
+  public init?(_ policy: OnDown, of endpoint: EndpointIndex, in topology: Topology, at now: Instant)
+  {
     switch policy {
     case .keep: return nil
     case .drain(let time, let over):

@@ -54,7 +54,8 @@ extension Worker {
   ) -> SessionError? {
     let upstreamNumber = topology.routes[session.pointee.route.position].upstream
     var pick = reserve(upstreamNumber, tried: session.pointee.triedEndpoints)
-    if case .endpoint = pick {} else {
+    if case .endpoint = pick {
+    } else {
       guard let second = wait(index, session, after: pick) else { return nil }
       pick = .endpoint(second)
     }

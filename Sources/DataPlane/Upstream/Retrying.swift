@@ -19,8 +19,7 @@ extension Worker {
     let upstream = upstream(of: session.pointee)
     let deadline = connectDeadline(of: session.pointee)
     let attempts = Int(session.pointee.search.attempts)
-    let isUntried = attempts < 2 && upstream.retry.attemptsMax == nil
-      || topology.hasUntried(upstream, session.pointee.triedEndpoints)
+    let isUntried = topology.hasUntried(upstream, session.pointee.triedEndpoints)
     guard now < deadline, attempts < upstream.retry.attemptsMax ?? .max,
       isUntried || upstream.retry.attemptsMax != nil
     else {

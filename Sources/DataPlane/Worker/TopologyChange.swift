@@ -46,8 +46,9 @@ extension Worker {
     tallies = Tallies(of: next, worker: settings.number)
     renewPickers()
     reviewClosings()
-    reviewSessions(since: previous)
     reviewListening()
+    // Last: whoever waits may find nobody to serve it any more, and its end has accepting go on.
+    reviewSessions(since: previous)
     counters[.topologyChanges] += 1
     report(.using(version: next.version))
   }

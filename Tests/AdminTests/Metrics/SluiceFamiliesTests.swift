@@ -70,7 +70,7 @@ import Testing
 
     """#
 
-  private static let upstreams = """
+  private static let upstreams = #"""
     # HELP sluice_upstream_endpoints Endpoints that would get sessions if they were healthy.
     # TYPE sluice_upstream_endpoints gauge
     sluice_upstream_endpoints{upstream="db"} 2
@@ -92,24 +92,24 @@ import Testing
     sluice_upstream_waiting{upstream="db",in="hold"} 0
     # HELP sluice_upstream_waits_total Sessions that have begun to wait.
     # TYPE sluice_upstream_waits_total counter
-    sluice_upstream_waits_total{upstream="db",in="queue"} 0
-    sluice_upstream_waits_total{upstream="db",in="hold"} 7
-    # HELP sluice_upstream_wait_failures_total Sessions that have waited for too long (timed_out), or \
+    sluice_upstream_waits_total{upstream="db",in="queue"} 5
+    sluice_upstream_waits_total{upstream="db",in="hold"} 0
+    # HELP sluice_upstream_wait_failures_total Sessions that have waited for too long (timed_out), or \#
     could not wait because as many did already as may (full).
     # TYPE sluice_upstream_wait_failures_total counter
-    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="timed_out"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="timed_out"} 2
     sluice_upstream_wait_failures_total{upstream="db",in="queue",reason="full"} 0
-    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="timed_out"} 2
-    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="full"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="timed_out"} 0
+    sluice_upstream_wait_failures_total{upstream="db",in="hold",reason="full"} 3
     # HELP sluice_upstream_retries_total Attempts to connect that followed others of a session.
     # TYPE sluice_upstream_retries_total counter
     sluice_upstream_retries_total{upstream="db"} 4
-    # HELP sluice_upstream_retries_refused_total Further attempts that were not made because too many \
+    # HELP sluice_upstream_retries_refused_total Further attempts that were not made because too many \#
     sessions were at one (retry budget).
     # TYPE sluice_upstream_retries_refused_total counter
-    sluice_upstream_retries_refused_total{upstream="db"} 0
+    sluice_upstream_retries_refused_total{upstream="db"} 6
 
-    """
+    """#
 
   private static let endpoints = #"""
     # HELP sluice_endpoint_up Whether sessions may be given to the endpoint.

@@ -49,6 +49,8 @@ import Testing
     var expected = try #require(decode(text).plan)
     expected.routes[0].sessionsMax = 10000
     expected.upstreams[0].source = shown.upstreams[0].source
+    expected.upstreams[0].retry.attemptsMax = 3
+    expected.upstreams[0].sessionsMax = 10000
     #expect(shown == expected)
   }
 

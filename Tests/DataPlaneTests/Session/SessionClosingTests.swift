@@ -33,7 +33,8 @@ import Testing
 
   @Test func toKeepThemNeedsNoMessage() throws {
     let (rig, _) = try rigWithSessions(2)
-    #expect(SessionClosing(.keep, of: EndpointIndex(0), in: rig.topology, at: rig.kernel.time) == nil)
+    #expect(
+      SessionClosing(.keep, of: EndpointIndex(0), in: rig.topology, at: rig.kernel.time) == nil)
     #expect(rig.tearDown() == [])
   }
 

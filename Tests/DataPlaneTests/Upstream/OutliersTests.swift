@@ -223,9 +223,8 @@ extension Rig {
     rig.kernel.serve(9000, .refuses)
     let ejected = rig.kernel.serve(9001, .accepts)
     let down = rig.kernel.serve(9002, .accepts)
-    rig.topology.endpoints[1].state.availability = .ejected
-    rig.topology.endpoints[2].state.availability = .down
-    for position in 1...2 { rig.topology.noteChange(of: EndpointIndex(position)) }
+    rig.topology.mark(1, .ejected)
+    rig.topology.mark(2, .down)
     for _ in 0..<4 { visit(rig) }
     #expect(rig.worker.counters[.attempts] == 8)
     #expect(ejected.accepted.count == 4)

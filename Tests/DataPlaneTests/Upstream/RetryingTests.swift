@@ -10,7 +10,8 @@ import Testing
 @Suite struct RetryPolicyTests {
   @Test func theBudgetIsAShareOfTheSessionsButNeverLessThanItsMinimum() {
     let policy = RetryPolicy(RetryPlan(budgetPercent: 20, budgetMin: 100))
-    #expect([0, 400, 500, 505, 1000, 100_000].map(policy.budget) == [100, 100, 100, 101, 200, 20_000])
+    #expect(
+      [0, 400, 500, 505, 1000, 100_000].map(policy.budget) == [100, 100, 100, 101, 200, 20_000])
     #expect(RetryPolicy(RetryPlan(budgetPercent: 0, budgetMin: 0)).budget(sessions: 1000) == 0)
     #expect(RetryPolicy(RetryPlan(budgetPercent: nil)).budget(sessions: 0) == .max)
   }
@@ -137,12 +138,17 @@ import Testing
 
   @Test func withAHoldNobodyIsTurnedAwayByTheBudget() throws {
     let rig = try rig(
-      RetryPlan(budgetPercent: 0, budgetMin: 0), ports: [9000],
+      RetryPlan(budgetPercent: 0, budgetMin: 0), ports: [9000, 9001],
       hold: HoldPlan(timeout: .seconds(10), ratePerSecond: 1000))
     rig.kernel.serve(9000, .refuses)
+    rig.kernel.serve(9001, .refuses)
     let clients = (0..<5).map { _ in rig.connectClient() }
     rig.settle()
-    #expect(rig.topology.upstreams[0].state.room.waiting.held == 5)
+    let state = rig.topology.upstreams[0].state
+    #expect(state.room.waiting.held == 5)
+    #expect(state.statistics().retriesRefused > 0)
+    #expect(state.statistics().retries == 0)
+    rig.topology.mark(1, .down)
     let server = rig.kernel.serve(9000, .accepts)
     rig.advance(milliseconds: 600)
     #expect(server.accepted.count == 5)

@@ -16,8 +16,8 @@ private final class Switch: @unchecked Sendable {
   }
 }
 
-@Suite("on_down")
-struct OnDownTests {
+@Suite("on_down, and up again")
+struct OnDownAndUpTests {
   /// A server that echoes, and passes its checks as long as it is told to.
   private func server(_ isHealthy: Switch) throws -> Server {
     try Server { connection in
