@@ -85,7 +85,6 @@ upstreams:
       jitter: {JITTER:.0%}
     outlier: {{failures: {FAILURES}, eject: 1s, eject_max: 5s}}
     on_down: {{close: {CLOSE_OVER * 1000:.0f}ms}}
-    slow_start: 500ms
     endpoints:
 {lines}
 """
