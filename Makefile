@@ -86,6 +86,11 @@ stop-test: release $(if $(filter docker,$(STOP)),image) ## docker stop and syste
 interop: release ## Real programs through the proxy: redis, PostgreSQL, nginx, iperf3, openssl (QUICK=1)
 	scripts/interop.sh
 
+.PHONY: check-servers
+check-servers: release ## Health checks against real servers: Redis, PostgreSQL, MariaDB, Exim, OpenSSL, nginx
+	@scripts/install.sh checks
+	scripts/check-servers.py
+
 .PHONY: acceptance
 acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads, logs, … (ONLY="idle reset")
 	@scripts/install.sh acceptance

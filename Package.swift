@@ -36,16 +36,17 @@ let package = Package(
       swiftSettings: [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .target(name: "Balancing"),
     .target(name: "HTTP1", dependencies: [httpTypes]),
-    .target(name: "Plan", dependencies: ["Addressing"]),
+    .target(name: "Matching"),
+    .target(name: "Plan", dependencies: ["Addressing", "Matching"]),
     .target(
-      name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing"],
+      name: "Configuration", dependencies: ["CYAML", "Plan", "Addressing", "Matching"],
       linkerSettings: [.linkedLibrary(":libyaml.a")]),
     .target(name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"]),
     .target(
       name: "Control",
       dependencies: [
-        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
-        httpTypes, logging,
+        "CLinux", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "Addressing", httpTypes, logging,
       ]),
     .target(
       name: "Admin",
@@ -81,12 +82,14 @@ let package = Package(
       name: "example-slow-callback", dependencies: ["EventLoop"], path: "Examples/SlowCallback"),
 
     .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
-    .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing"]),
+    .testTarget(
+      name: "ConfigurationTests", dependencies: ["Configuration", "Plan", "Addressing", "Matching"]),
+    .testTarget(name: "MatchingTests", dependencies: ["Matching", "Balancing"]),
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Reactor", "Plan", "Addressing",
-        "CLinux", logging,
+        "Control", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "Addressing", "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
     .testTarget(name: "CommandTests", dependencies: ["Command", "Addressing", argumentParser]),

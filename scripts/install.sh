@@ -13,6 +13,10 @@ packages_for() {
     interop)
       echo redis-server redis-tools postgresql postgresql-contrib nginx curl iperf3 openssl
       ;;
+    checks)
+      echo redis-server redis-tools postgresql mariadb-server exim4-daemon-light nginx openssl \
+        python3
+      ;;
     bench) echo python3 haproxy nginx libnginx-mod-stream ;;
     acceptance) echo python3 binutils dnsmasq-base util-linux ;;
     stop) echo python3 debootstrap systemd-container util-linux ;;
@@ -24,7 +28,7 @@ packages_for() {
     # promtool comes with the server.
     prometheus) echo prometheus python3 python3-prometheus-client ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop checks bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
       return 64
       ;;
   esac
@@ -60,7 +64,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
+  echo "  (build lint interop checks bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
   exit 64
 fi
 

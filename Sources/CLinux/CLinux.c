@@ -8,12 +8,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <linux/sockios.h>
 #include <unistd.h>
 
@@ -132,3 +134,67 @@ int clinux_read_signal(int fd) {
 }
 
 int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }
+
+static int spawn_actions(posix_spawn_file_actions_t *actions, int output) {
+  int error = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+  if (error == 0) error = posix_spawn_file_actions_adddup2(actions, output, 1);
+  if (error == 0) error = posix_spawn_file_actions_adddup2(actions, output, 2);
+  if (error == 0) error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
+  return error;
+}
+
+static int spawn_attributes(posix_spawnattr_t *attributes) {
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  int error = posix_spawnattr_setflags(
+    attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  if (error == 0) error = posix_spawnattr_setpgroup(attributes, 0);
+  if (error == 0) error = posix_spawnattr_setsigmask(attributes, &none);
+  if (error == 0) error = posix_spawnattr_setsigdefault(attributes, &all);
+  return error;
+}
+
+int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
+                 int *pid) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  int error = posix_spawn_file_actions_init(&actions);
+  if (error != 0) return -error;
+  error = posix_spawnattr_init(&attributes);
+  if (error == 0) {
+    pid_t child = 0;
+    error = spawn_actions(&actions, output);
+    if (error == 0) error = spawn_attributes(&attributes);
+    if (error == 0) error = posix_spawn(&child, path, &actions, &attributes, arguments, environment);
+    *pid = child;
+    posix_spawnattr_destroy(&attributes);
+  }
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return -error;
+  // Nobody else reaps it, so the id is its own until it is reaped here.
+  int process = checked((int)syscall(SYS_pidfd_open, *pid, 0));
+  if (process < 0) {
+    kill(-*pid, SIGKILL);
+    while (waitpid(*pid, NULL, 0) == -1 && errno == EINTR) {}
+  }
+  return process;
+}
+
+// The constant is younger than the C library of some systems.
+enum { clinux_p_pidfd = 3 };
+
+int clinux_reap(int process, int *status, int waits) {
+  siginfo_t info = {.si_pid = 0};
+  int result = waitid((idtype_t)clinux_p_pidfd, (id_t)process, &info, WEXITED | (waits ? 0 : WNOHANG));
+  if (result == -1) return -errno;
+  if (info.si_pid == 0) return 0;
+  *status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  return 1;
+}
+
+int clinux_kill_group(int pid) {
+  // The first may have left its own group.
+  kill(pid, SIGKILL);
+  return checked(kill(-pid, SIGKILL));
+}

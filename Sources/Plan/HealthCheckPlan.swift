@@ -7,11 +7,53 @@ import Addressing
 /// Active checks of an upstream's endpoints.
 public struct HealthCheckPlan: Hashable, Sendable {
   /// What an endpoint is asked.
-  public enum Kind: Hashable, Sendable {
+  public indirect enum Kind: Hashable, Sendable {
     /// Whether it accepts a connection.
     case tcp
     /// Whether it answers a request as expected.
     case http(HTTPCheckPlan)
+    /// Whether it begins a TLS handshake.
+    case tls(TLSCheckPlan)
+    /// Whether it says what is expected to what is sent.
+    case exchange(ExchangeCheckPlan)
+    /// Whether it answers as a Redis server, perhaps one of a role.
+    case redis(RedisCheckPlan)
+    /// Whether it answers as a PostgreSQL server, perhaps one of a role.
+    case postgres(PostgresCheckPlan)
+    /// Whether it greets as a MySQL or MariaDB server.
+    case mysql(MySQLCheckPlan)
+    /// Whether it greets as a mail server.
+    case smtp(SMTPCheckPlan)
+    /// Whether a program says so.
+    case script(ScriptCheckPlan)
+    /// Whether at least one of several checks is good, all made at the same time. Never empty.
+    case anyOf([Part])
+    /// Whether all of several checks are good, all made at the same time. Never empty.
+    case allOf([Part])
+  }
+
+  /// One of several checks that make one verdict.
+  public struct Part: Hashable, Sendable {
+    /// What is asked; never several again.
+    public var kind: Kind
+    /// Where; `nil`: where the whole check asks.
+    public var target: Target?
+
+    /// Makes a part.
+    public init(_ kind: Kind, target: Target? = nil) {
+      self.kind = kind
+      self.target = target
+    }
+  }
+
+  /// What an endpoint is before its first checks.
+  public enum Initial: Hashable, Sendable {
+    /// It gets sessions until checks say otherwise.
+    case up
+    /// It gets none until as many checks in a row were good as after a failure.
+    case down
+    /// It gets none until its first check, which alone decides.
+    case unknown
   }
 
   /// Where an endpoint is asked.
@@ -44,13 +86,24 @@ public struct HealthCheckPlan: Hashable, Sendable {
   /// By how many percent of it an interval is shortened or lengthened at random, 0 to 50, so that
   /// checks that began together do not stay together.
   public var jitterPercent: Int
+  /// What an endpoint is before its first checks.
+  public var initial: Initial
+
+  /// Whether it asks for a role, which is a promise about data: sessions must not reach an endpoint that
+  /// does not have it, and one that nobody has asked yet may not.
+  public var asksRole: Bool { kind.asksRole }
+
+  /// Whether another check asks the same of the same, however often.
+  public func asks(like other: HealthCheckPlan) -> Bool {
+    kind == other.kind && target == other.target
+  }
 
   /// Makes a check; the defaults are those of the configuration. Without a value, `down` is `up`, and
-  /// `changing` is what `changingStandard` says.
+  /// `changing` is what `changingStandard` says, and `initial` is `.down` where a role is asked for, otherwise `.up`.
   public init(
     _ kind: Kind, target: Target = .endpoint, up: Duration = .seconds(2), down: Duration? = nil,
     changing: Duration? = nil, timeout: Duration = .seconds(1), rise: Int = 2, fall: Int = 3,
-    jitterPercent: Int = 10
+    jitterPercent: Int = 10, initial: Initial? = nil
   ) {
     self.kind = kind
     self.target = target
@@ -61,6 +114,7 @@ public struct HealthCheckPlan: Hashable, Sendable {
     self.rise = rise
     self.fall = fall
     self.jitterPercent = jitterPercent
+    self.initial = initial ?? (kind.asksRole ? .down : .up)
   }
 
   /// The interval of a change that is under way, where none was given: a quarter of the shorter of
@@ -71,55 +125,5 @@ public struct HealthCheckPlan: Hashable, Sendable {
     let (seconds, attoseconds) = shorter.components
     let microseconds = seconds * 1_000_000 + attoseconds / 1_000_000_000_000
     return min(max(.microseconds(microseconds / 4), .milliseconds(100)), shorter)
-  }
-}
-
-/// A request to an endpoint, and which answers are good. The request is sent on a connection of its
-/// own, without a body, as HTTP/1.1.
-public struct HTTPCheckPlan: Hashable, Sendable {
-  /// A header field of the request (RFC 9110, section 5): a token, and text without line ends.
-  public struct Header: Hashable, Sendable {
-    /// The name, as it is sent.
-    public var name: String
-    /// The value, as it is sent.
-    public var value: String
-
-    /// Makes a header field.
-    public init(name: String, value: String) {
-      self.name = name
-      self.value = value
-    }
-  }
-
-  /// The method: a token.
-  public var method: String
-  /// The path and perhaps a query, beginning with `/`.
-  public var path: String
-  /// What the `Host` field says; `nil`: the endpoint's host name or address, with the port that is
-  /// asked unless that is 80, and `localhost` for a unix socket.
-  public var host: String?
-  /// Further header fields, in the order of the file; no name twice, none that the request has
-  /// anyway or that is about the connection.
-  public var headers: [Header]
-  /// The status codes that are good, 200 to 599. Never empty.
-  public var statuses: [ClosedRange<Int>]
-  /// What the body of an answer must hold; `nil`: it is not read.
-  public var body: String?
-  /// How much of an answer is read: its head must fit, and `body` is looked for within it.
-  public var answerBytesMax: Int
-
-  /// Makes a request; the defaults are those of the configuration.
-  public init(
-    method: String = "GET", path: String = "/", host: String? = nil, headers: [Header] = [],
-    statuses: [ClosedRange<Int>] = [200...399], body: String? = nil,
-    answerBytesMax: Int = 64 << 10
-  ) {
-    self.method = method
-    self.path = path
-    self.host = host
-    self.headers = headers
-    self.statuses = statuses
-    self.body = body
-    self.answerBytesMax = answerBytesMax
   }
 }

@@ -56,6 +56,17 @@ int clinux_read_signal(int fd);
 int clinux_ignore_signal(int signal);
 int clinux_block_signals(const int *signals, int count);
 
+/// Starts a program in a process group of its own, with no signal blocked or ignored, nothing to read, `output`
+/// for what it writes, and no other descriptor. Returns a descriptor of the process (pidfd_open(2)), which
+/// becomes readable when it has ended, and its id in `pid`. Blocks until the program runs or cannot be run.
+int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
+                 int *pid);
+/// Takes notice that a process has ended: 1, and how in `status`, as exit code, or as the signal's number
+/// below zero; 0 when it has not.
+int clinux_reap(int process, int *status, int waits);
+/// Ends all processes of a group.
+int clinux_kill_group(int pid);
+
 extern const int clinux_so_bind_address_no_port;
 extern const int clinux_tcp_user_timeout;
 extern const int clinux_tcp_notsent_lowat;

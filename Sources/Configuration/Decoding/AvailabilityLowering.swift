@@ -59,6 +59,14 @@ extension Lowering {
           + "the other none",
         hints: [remedy + "leave one out, or write `panic: off` or `quorum: 1`"], isShape: false)
     }
+    if let panic = own.panicPercent ?? shared.panicPercent, panic.value != nil,
+      plan.check?.asksRole == true
+    {
+      diagnostics.error(
+        at: panic.range,
+        "`panic` would use endpoints that do not have the role which the `check` of \(quoted(plan.name)) asks for",
+        hints: [remedy + "leave it out, or write `panic: off`"], isShape: false)
+    }
     let serving = plan.endpoints.count { $0.weight > 0 }
     if let quorum = own.quorum ?? shared.quorum, !plan.endpoints.isEmpty, !plan.hasNames,
       quorum.value > max(1, serving)

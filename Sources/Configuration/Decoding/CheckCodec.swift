@@ -24,7 +24,9 @@ extension Codec where Value == HealthCheckDraft? {
     ).hinting { text in
       switch text.lowercased() {
       case "tcp", "on", "true", "yes", "connect": return tcp
-      case "http", "https": return "write `{http: {path: /}}`"
+      case "http": return "write `{http: {path: /}}`"
+      case "https", "tls", "ssl": return "write `{tls: {}}`"
+      case "redis", "postgres", "mysql", "smtp": return "write `{\(text.lowercased()): {}}`"
       case "no", "never", "none", "false", "disable", "disabled", "0": return "write `off`"
       default:
         if text.hasPrefix("/") { return "write `{http: {path: …}}`" }
@@ -50,17 +52,19 @@ extension Codec<HealthCheckDraft> {
         + "serves, from the upstream's `source`.",
       HealthCheckDraft(),
       choices: [
-        KeyChoice(names: ["tcp", "http"], isRequired: true, hint: checkKindHint),
+        KeyChoice(
+          names: kindNames + ["any_of", "all_of"], isRequired: true, hint: checkKindHint),
         KeyChoice(names: ["port", "address"]),
       ],
       notes: checkNotes,
-      fields: [
+      fields: kindFields.map { $0.lifted(\.kind) } + [
         field(
-          "tcp", \.tcp, .tcpCheck, isOptional: false,
-          "The check is good when a connection can be made."),
+          "any_of", \.anyOf, .checkParts, isOptional: false,
+          "Several checks, made at the same time; one that is good is enough. At most "
+            + "\(partsMax)."),
         field(
-          "http", \.http, .httpCheck, isOptional: false,
-          "The check is good when a request is answered as expected."),
+          "all_of", \.allOf, .checkParts, isOptional: false,
+          "Several checks, made at the same time; all must be good. At most \(partsMax)."),
         field(
           "every", \.every,
           .either(
@@ -82,6 +86,11 @@ extension Codec<HealthCheckDraft> {
           "By how much an interval is shortened or lengthened at random, so that checks do not stay "
             + "in step."),
         field(
+          "initial", \.initial, ScalarCodec.initial.located,
+          "What an endpoint is before its first checks: `up` serves until checks say otherwise, "
+            + "`down` gets no session until `rise` of them were good, `unknown` none until the first "
+            + "one, which alone decides. Without it `up`; `down` where a role is asked for."),
+        field(
           "port", \.port, ScalarCodec.integer(1...65535).located,
           "Another port of the endpoint's own address to ask. Not with unix sockets and builtin "
             + "endpoints, which have none."),
@@ -92,11 +101,103 @@ extension Codec<HealthCheckDraft> {
   }
 }
 
+/// How many checks make one verdict at most.
+private let partsMax = 16
+
+private let kindNames = kindFields.map(\.shape.name)
+
+/// The kinds of checks, in the order of the documentation.
+private var kindFields: [Field<CheckKindDraft>] {
+  [
+    field(
+      "tcp", \.tcp, .tcpCheck, isOptional: false,
+      "The check is good when a connection can be made."),
+    field(
+      "http", \.http, .httpCheck, isOptional: false,
+      "The check is good when a request is answered as expected."),
+    field(
+      "tls", \.tls, .tlsCheck, isOptional: false,
+      "The check is good when a TLS handshake begins."),
+    field(
+      "exchange", \.exchange, .exchangeCheck, isOptional: false,
+      "The check is good when what is expected comes back."),
+    field(
+      "redis", \.redis, .redisCheck, isOptional: false,
+      "The check is good when a Redis server answers `PING`, or has a role."),
+    field(
+      "postgres", \.postgres, .postgresCheck, isOptional: false,
+      "The check is good when a PostgreSQL server serves, or has a role."),
+    field(
+      "mysql", \.mysql, .mysqlCheck, isOptional: false,
+      "The check is good when a MySQL or MariaDB server greets, and lets in who may."),
+    field(
+      "smtp", \.smtp, .smtpCheck, isOptional: false,
+      "The check is good when a mail server greets and answers `EHLO`."),
+    field(
+      "script", \.script, .scriptCheck, isOptional: false,
+      "The check is good when a program ends with the exit code 0: its absolute path, or a list of "
+        + "that and its arguments. See [health.md](health.md#scripts)."),
+  ]
+}
+
+extension Codec<[CheckPartDraft]> {
+  /// `any_of:` and `all_of:`.
+  fileprivate static var checkParts: Codec {
+    let parts = Codec.list(Codec<CheckPartDraft>.checkPart, countMin: 1)
+    return Codec(shape: parts.shape) { node, place, diagnostics in
+      guard let items = parts.decode(node, at: place, &diagnostics) else { return nil }
+      if items.count > partsMax {
+        diagnostics.error(
+          at: node.headRange,
+          "there are \(items.count) checks here, at most \(partsMax) are accepted", isShape: false)
+      }
+      return items
+    }
+  }
+}
+
+extension Codec<CheckPartDraft> {
+  fileprivate static var checkPart: Codec {
+    let whole = "it belongs to `check`, for all of its parts"
+    let nested = "a part of several checks is one check"
+    return .object(
+      "check part", "One of several checks that make one verdict.", CheckPartDraft(),
+      choices: [
+        KeyChoice(names: kindNames, isRequired: true, hint: checkKindHint),
+        KeyChoice(names: ["port", "address"]),
+      ],
+      notes: checkNotes.merging([
+        "every": whole, "timeout": whole, "rise": whole, "fall": whole, "jitter": whole,
+        "initial": whole, "any_of": nested, "all_of": nested,
+      ]) { $1 },
+      fields: kindFields.map { $0.lifted(\.kind) } + [
+        field(
+          "port", \.port, ScalarCodec.integer(1...65535).located,
+          "Another port to ask for this part."),
+        field(
+          "address", \.address, ScalarCodec.checkAddress.codec,
+          "Another address to ask for this part."),
+      ])
+  }
+}
+
+extension ScalarCodec<HealthCheckPlan.Initial> {
+  fileprivate static var initial: ScalarCodec {
+    .choice(
+      ["up": .up, "down": .down, "unknown": .unknown],
+      notes: [
+        "healthy": "write `up`", "unhealthy": "write `down`", "none": "write `unknown`",
+        "fully-up": "write `up`", "fully-down": "write `down`",
+      ])
+  }
+}
+
 private let checkKindHint = "the kind is a key: `tcp: {}`, or `http: {path: /health}`"
 
 private let checkNotes: KeyNotes = {
   let kind = checkKindHint
   let request = "it belongs to the request: `http: {path: /health}`"
+  let exchange = "did you mean `exchange: [{send: …}, {expect: …}]`?"
   return [
     "interval": "did you mean `every`?", "inter": "did you mean `every`?",
     "period": "did you mean `every`?",
@@ -104,9 +205,24 @@ private let checkNotes: KeyNotes = {
     "downinter": "did you mean `every: {down: …}`?",
     "up": "it belongs to `every: {up: …}`", "down": "it belongs to `every: {down: …}`",
     "changing": "it belongs to `every: {changing: …}`",
-    "type": kind, "kind": kind, "protocol": kind, "https": "this version has `tcp` and `http`",
+    "type": kind, "kind": kind, "protocol": kind,
+    "https": "a check has no HTTP over TLS: `tls: {}` begins a handshake, `script` can do more",
+    "ssl": "did you mean `tls`?", "pgsql": "did you mean `postgres`?",
+    "postgresql": "did you mean `postgres`?", "mariadb": "did you mean `mysql`?",
+    "mail": "did you mean `smtp`?", "exec": "did you mean `script`?",
+    "command": "did you mean `script`?", "external": "did you mean `script`?",
+    "any": "did you mean `any_of`?", "or": "did you mean `any_of`?",
+    "all": "did you mean `all_of`?", "and": "did you mean `all_of`?",
+    "grpc": "did you mean `script`, with a program that can speak it?",
+    "init_state": "did you mean `initial`?", "initial_status": "did you mean `initial`?",
+    "initial_state": "did you mean `initial`?",
+    "send": exchange, "receive": exchange, "steps": exchange, "match": exchange,
+    "role": "it belongs to the kind: `redis: {role: master}`, `postgres: {role: primary}`",
+    "password": "it belongs to the kind, like `redis: {password: …}`",
+    "user": "it belongs to the kind, like `postgres: {user: …}`",
+    "server_name": "it belongs to the kind: `tls: {server_name: …}`",
     "path": request, "uri": request, "url": request, "method": request, "status": request,
-    "expect": "what is expected belongs to `http`: `status` and `body`",
+    "expect": "what is expected belongs to `http` (`status`, `body`) or `exchange`",
     "healthy": "did you mean `rise`?", "healthy_threshold": "did you mean `rise`?",
     "unhealthy": "did you mean `fall`?", "unhealthy_threshold": "did you mean `fall`?",
     "retries": "did you mean `fall`?", "passes": "did you mean `rise`?",
@@ -127,7 +243,8 @@ extension Codec<TCPCheckDraft> {
       TCPCheckDraft(),
       notes: [
         "port": other, "address": other, "every": other, "timeout": other, "rise": other,
-        "fall": other, "send": "this version only connects", "expect": "this version only connects",
+        "fall": other, "send": "use `exchange` instead of `tcp`",
+        "expect": "use `exchange` instead of `tcp`",
       ],
       fields: [])
   }

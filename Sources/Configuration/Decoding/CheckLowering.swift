@@ -15,28 +15,86 @@ extension Lowering {
     // `.some(nil)` is `off`, and wins over what is shared.
     guard let chosen = own ?? shared, let draft = chosen else { return nil }
     if case .some(.some(let draft)) = own { checkMeaning(of: draft) }
-    if let port = draft.port { refusePort(port, isShared: own == nil, name: name, endpoints) }
+    let ports = [draft.port] + draft.parts.map(\.port)
+    for case let port? in ports {
+      refusePort(port, isShared: own == nil, name: name, endpoints)
+    }
     return plan(of: draft)
   }
 
   /// The plan of a check; `nil` when its kind could not be read, which is reported.
   private func plan(of draft: HealthCheckDraft) -> HealthCheckPlan? {
-    let kind: HealthCheckPlan.Kind
-    if let http = draft.http {
-      kind = .http(plan(of: http))
-    } else if draft.tcp != nil {
-      kind = .tcp
-    } else {
-      return nil
-    }
-    var target = HealthCheckPlan.Target.endpoint
-    if let port = draft.port { target = .port(UInt16(port.value)) }
-    if let address = draft.address { target = .address(address) }
+    guard let kind = kind(of: draft) else { return nil }
     return HealthCheckPlan(
-      kind, target: target, up: draft.every?.up ?? checkStandard.up, down: draft.every?.down,
+      kind, target: target(draft.port, draft.address) ?? .endpoint,
+      up: draft.every?.up ?? checkStandard.up, down: draft.every?.down,
       changing: draft.every?.changing, timeout: draft.timeout?.value ?? checkStandard.timeout,
       rise: draft.rise ?? checkStandard.rise, fall: draft.fall ?? checkStandard.fall,
-      jitterPercent: draft.jitterPercent ?? checkStandard.jitterPercent)
+      jitterPercent: draft.jitterPercent ?? checkStandard.jitterPercent,
+      initial: draft.initial?.value)
+  }
+
+  private func target(
+    _ port: Located<Int>?, _ address: SocketAddress?
+  ) -> HealthCheckPlan.Target? {
+    if let address { return .address(address) }
+    return port.map { .port(UInt16($0.value)) }
+  }
+
+  private func kind(of draft: HealthCheckDraft) -> HealthCheckPlan.Kind? {
+    func parts(_ drafts: [CheckPartDraft]) -> [HealthCheckPlan.Part]? {
+      let parts = drafts.compactMap { part in
+        kind(of: part.kind).map {
+          HealthCheckPlan.Part($0, target: target(part.port, part.address))
+        }
+      }
+      return parts.isEmpty ? nil : parts
+    }
+    if let anyOf = draft.anyOf { return parts(anyOf).map { .anyOf($0) } }
+    if let allOf = draft.allOf { return parts(allOf).map { .allOf($0) } }
+    return kind(of: draft.kind)
+  }
+
+  private func kind(of draft: CheckKindDraft) -> HealthCheckPlan.Kind? {
+    if let http = draft.http { return .http(plan(of: http)) }
+    if let tls = draft.tls { return .tls(TLSCheckPlan(serverName: tls.serverName)) }
+    if let exchange = draft.exchange { return plan(of: exchange).map { .exchange($0) } }
+    if let redis = draft.redis {
+      return .redis(
+        RedisCheckPlan(
+          role: redis.role, username: redis.username?.value, password: redis.password))
+    }
+    if let postgres = draft.postgres {
+      let standard = PostgresCheckPlan()
+      return .postgres(
+        PostgresCheckPlan(
+          role: postgres.role, user: postgres.user ?? standard.user,
+          database: postgres.database ?? standard.database, password: postgres.password))
+    }
+    if let mysql = draft.mysql {
+      return .mysql(MySQLCheckPlan(user: mysql.user, password: mysql.password?.value))
+    }
+    if let smtp = draft.smtp {
+      return .smtp(SMTPCheckPlan(hello: smtp.hello ?? SMTPCheckPlan().hello))
+    }
+    if let script = draft.script, !script.isEmpty {
+      return .script(ScriptCheckPlan(command: script))
+    }
+    return draft.tcp == nil ? nil : .tcp
+  }
+
+  private func plan(of draft: ExchangeCheckDraft) -> ExchangeCheckPlan? {
+    let steps = (draft.steps ?? []).compactMap { step -> ExchangeCheckPlan.Step? in
+      switch step.expect {
+      case .bytes(let bytes)?: bytes.isEmpty ? nil : .expect(bytes)
+      case .pattern(let pattern)?: .match(pattern)
+      case nil: step.send.map { .send($0) }
+      }
+    }
+    guard !steps.isEmpty else { return nil }
+    let standard = ExchangeCheckPlan(steps: steps)
+    return ExchangeCheckPlan(
+      steps: steps, answerBytesMax: draft.answerBytesMax ?? standard.answerBytesMax)
   }
 
   private func plan(of draft: HTTPCheckDraft) -> HTTPCheckPlan {
@@ -50,10 +108,12 @@ extension Lowering {
 
   /// Reports what makes no sense in a check, whichever endpoints it is for.
   mutating func checkMeaning(of draft: HealthCheckDraft) {
-    if let body = draft.http?.body, draft.http?.method == "HEAD" {
+    for kind in [draft.kind] + draft.parts.map(\.kind) { checkMeaning(of: kind) }
+    if let initial = draft.initial, initial.value == .up, kind(of: draft)?.asksRole == true {
       diagnostics.error(
-        at: body.range, "the answer to `HEAD` has no body to look in",
-        hints: ["use `method: GET`, or leave out `body`"], isShape: false)
+        at: initial.range, "a check by role cannot begin with endpoints that are up",
+        hints: ["nobody knows yet which one has the role: write `down` or `unknown`"],
+        isShape: false)
     }
     guard let timeout = draft.timeout else { return }
     let up = draft.every?.up ?? checkStandard.up
@@ -63,6 +123,24 @@ extension Lowering {
         at: timeout.range,
         "a check may take longer than the \(interval.configurationText) until the next one",
         hints: ["the next one then waits for it; `timeout` should not be longer than `every`"])
+    }
+  }
+
+  private mutating func checkMeaning(of draft: CheckKindDraft) {
+    if let body = draft.http?.body, draft.http?.method == "HEAD" {
+      diagnostics.error(
+        at: body.range, "the answer to `HEAD` has no body to look in",
+        hints: ["use `method: GET`, or leave out `body`"], isShape: false)
+    }
+    if let redis = draft.redis, redis.password == nil, let username = redis.username {
+      diagnostics.error(
+        at: username.range, "a user without a password cannot log in",
+        hints: ["add `password`, or leave out `username`"], isShape: false)
+    }
+    if let mysql = draft.mysql, mysql.user == nil, let password = mysql.password {
+      diagnostics.error(
+        at: password.range, "a password is of no use without a user",
+        hints: ["add `user`"], isShape: false)
     }
   }
 
@@ -86,5 +164,18 @@ extension Lowering {
       at: port.range,
       "\(quoted(without.shown)) has no port, so a check cannot ask it at another one",
       hints: [place, remedy], isShape: false)
+  }
+}
+
+extension HealthCheckDraft {
+  /// The checks that make one verdict, if there are several.
+  fileprivate var parts: [CheckPartDraft] { (anyOf ?? []) + (allOf ?? []) }
+}
+
+extension HealthCheckPlan {
+  /// What becomes of the sessions of an endpoint that fails this check, where the file does not say: a
+  /// server that has lost the role that was asked for must not keep those that rely on it.
+  var onDownStandard: OnDown {
+    asksRole ? .close(over: .seconds(2)) : upstreamStandard.onDown
   }
 }

@@ -72,8 +72,9 @@ extension Codec {
             meant.map { [missingSpaceHint($0)] } ?? notes[entry.key].map { [$0] }
             ?? diagnostics.didYouMean(entry.key, among: names).orElse(
               ["known here: \(inBackticks(names))"])
-          diagnostics.error(
-            at: entry.keyRange, "unknown key \(quoted(entry.key))", hints: hints)
+          // Where the space is missing, the value is a part of the key.
+          let shown = meant == "password" ? "password:…" : entry.key
+          diagnostics.error(at: entry.keyRange, "unknown key \(quoted(shown))", hints: hints)
         }
       }
       for field in shape.fields where field.isRequired && !present.contains(field.name) {

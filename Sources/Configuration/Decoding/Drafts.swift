@@ -4,6 +4,7 @@
 // optional is the keyword `off`. Drafts exist only between decoding and lowering.
 
 import Addressing
+import Matching
 import Plan
 
 /// The whole file.
@@ -170,15 +171,93 @@ struct OutlierDraft {
 
 /// `check:`.
 struct HealthCheckDraft {
-  var tcp: TCPCheckDraft?
-  var http: HTTPCheckDraft?
+  var kind = CheckKindDraft()
+  var anyOf: [CheckPartDraft]?
+  var allOf: [CheckPartDraft]?
   var every: IntervalsDraft?
   var timeout: Located<Duration>?
   var rise: Int?
   var fall: Int?
   var jitterPercent: Int?
+  var initial: Located<HealthCheckPlan.Initial>?
   var port: Located<Int>?
   var address: SocketAddress?
+}
+
+/// The kinds of a check, of which one is there.
+struct CheckKindDraft {
+  var tcp: TCPCheckDraft?
+  var http: HTTPCheckDraft?
+  var tls: TLSCheckDraft?
+  var exchange: ExchangeCheckDraft?
+  var redis: RedisCheckDraft?
+  var postgres: PostgresCheckDraft?
+  var mysql: MySQLCheckDraft?
+  var smtp: SMTPCheckDraft?
+  var script: [String]?
+}
+
+/// One item of `any_of:` and `all_of:`.
+struct CheckPartDraft {
+  var kind = CheckKindDraft()
+  var port: Located<Int>?
+  var address: SocketAddress?
+}
+
+/// `tls:` of a check.
+struct TLSCheckDraft {
+  var serverName: String?
+}
+
+/// `exchange:` of a check.
+struct ExchangeCheckDraft {
+  var steps: [ExchangeStepDraft]?
+  var answerBytesMax: Int?
+}
+
+/// One step of an exchange.
+struct ExchangeStepDraft {
+  var send: [UInt8]?
+  var expect: ExpectationDraft?
+}
+
+/// `expect:` of a step.
+enum ExpectationDraft {
+  case bytes([UInt8])
+  case pattern(BytePattern)
+}
+
+/// The forms in which bytes are written; one is there.
+struct BytesDraft {
+  var text: [UInt8]?
+  var hexadecimal: [UInt8]?
+  var pattern: BytePattern?
+}
+
+/// `redis:` of a check.
+struct RedisCheckDraft {
+  var role: RedisCheckPlan.Role?
+  var username: Located<String>?
+  var password: Secret?
+}
+
+/// `postgres:` of a check.
+struct PostgresCheckDraft {
+  var role: PostgresCheckPlan.Role?
+  var user: String?
+  var database: String?
+  var password: Secret?
+}
+
+/// `mysql:` of a check.
+struct MySQLCheckDraft {
+  var user: String?
+  var password: Located<Secret>?
+}
+
+/// `smtp:` of a check.
+struct SMTPCheckDraft {
+  var hello: String?
 }
 
 /// `tcp:` of a check, which has nothing to say.

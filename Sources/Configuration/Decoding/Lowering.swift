@@ -167,12 +167,13 @@ struct Lowering {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
+    let check = check(own.check, shared.check, name: name, endpoints)
     var plan = UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
-      tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
+      tcp: tcp(own.tcp, shared.tcp), check: check,
       resolve: resolve(own.resolve, shared.resolve, plans),
-      onDown: own.onDown ?? shared.onDown ?? upstreamStandard.onDown,
+      onDown: own.onDown ?? shared.onDown ?? check?.onDownStandard ?? upstreamStandard.onDown,
       retry: retry(own.retry, shared.retry, at: range),
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
       queue: queue(own, shared, plans, at: range), hold: hold(own.hold, shared.hold),

@@ -92,6 +92,6 @@ extension Diagnostics.Finding {
     start.column = min(start.column, line.unicodeScalars.count + 1)
     return Diagnostic(
       severity: severity, file: file, line: start.line, column: start.column,
-      length: range.length, message: message, hints: hints, sourceLine: line)
+      length: range.length, message: message, hints: hints, sourceLine: hidingSecrets(in: line))
   }
 }

@@ -3,7 +3,6 @@
 // a descriptor, a port or memory nobody else is to blame.
 
 import EventLoop
-import HTTP1
 import Plan
 import Reactor
 
@@ -14,49 +13,38 @@ enum CheckOutcome: Hashable, Sendable {
   /// It did not.
   case failed(CheckFailure)
   /// This process could not ask.
-  case impossible(StreamError)
+  case impossible(CheckHindrance)
   /// The check was given up, because nobody wants to know any more.
   case cancelled
 }
 
-/// Why a check failed. Says nothing of what was sent or looked for, which may be a secret.
-enum CheckFailure: Hashable, Sendable {
-  /// No connection stood in time.
-  case noConnection(within: Duration)
-  /// A connection stood, but the answer was not complete in time.
-  case noAnswer(within: Duration)
-  /// What the kernel said, and what was being done.
+/// What keeps this process from asking.
+enum CheckHindrance: Hashable, Sendable {
+  /// The kernel's word, about something that this process or machine lacks.
   case stream(StreamError)
-  /// The connection ended before the head of an answer did.
-  case ended
-  /// The answer is no HTTP.
-  case malformed(MessageError)
-  /// A status that is not one of the good ones.
-  case status(Int)
-  /// One interim answer after another.
-  case interim
-  /// The head of the answer did not fit.
-  case headTooLong(bytesMax: Int)
-  /// The body does not hold what is looked for; `bytesMax` is there if not all of it was read.
-  case bodyLacks(bytesMax: Int?)
+  /// The script cannot be started.
+  case script(Errno)
+  /// As many scripts run as may at once.
+  case busy
 }
 
-extension CheckFailure: CustomStringConvertible {
-  /// What happened, in words, as the cause in a log line.
+extension CheckHindrance: CustomStringConvertible {
+  /// What happened, in words.
   var description: String {
     switch self {
-    case .noConnection(let timeout): "no connection within \(timeout.configurationText)"
-    case .noAnswer(let timeout): "no answer within \(timeout.configurationText)"
     case .stream(let error): error.description
-    case .ended: "the connection ended without an answer"
-    case .malformed(let error): "the answer is not HTTP as it should be: \(error)"
-    case .status(let code): "status \(code)"
-    case .interim: "one interim answer after another"
-    case .headTooLong(let max): "the head of the answer is longer than \(max) bytes"
-    case .bodyLacks(nil): "the body lacks what `body` wants"
-    case .bodyLacks(let max?): "the first \(max) bytes of the answer lack what `body` wants"
+    case .script(let errno): "starting the script: \(errno)"
+    case .busy: "as many scripts run as may at once"
     }
   }
+}
+
+/// Why the questions of a check end before it is good.
+enum CheckStop: Error, Hashable {
+  /// The connection.
+  case stream(StreamError)
+  /// The answer.
+  case failed(CheckFailure)
 }
 
 extension CheckOutcome {
@@ -67,9 +55,9 @@ extension CheckOutcome {
     case .deadlinePassed:
       self = .failed(isConnected ? .noAnswer(within: timeout) : .noConnection(within: timeout))
     case .endOfStream, .closed, .tooLong: self = .failed(.ended)
-    case .failed(_, let errno) where errno.isShortage: self = .impossible(error)
+    case .failed(_, let errno) where errno.isShortage: self = .impossible(.stream(error))
     // The source address is not this machine's, whatever the endpoint.
-    case .failed("binding", _): self = .impossible(error)
+    case .failed("binding", _): self = .impossible(.stream(error))
     case .failed: self = .failed(.stream(error))
     }
   }

@@ -23,7 +23,8 @@ import Reactor
 final class HealthMonitor: @unchecked Sendable {
   // SAFETY: used by the loop's thread alone, which everything that others call makes sure of.
 
-  /// Called with every change of a verdict, on the loop's thread.
+  /// Called with every verdict that is new: when it changes, and when it is the first. On the loop's
+  /// thread. What an endpoint begins with, and begins with again, is not told: see `isUp`.
   typealias OnChange = @Sendable (HealthSubject.ID, _ isUp: Bool) -> Void
 
   /// Over how long the first checks of those that arrive together are spread, at most.
@@ -33,6 +34,7 @@ final class HealthMonitor: @unchecked Sendable {
 
   private let loop: Loop
   private let logger: Logger
+  private let scripts: ScriptRunner
   private let onChange: OnChange
   private var random: SplitMix64
   private var endpoints: [HealthSubject.ID: CheckedEndpoint] = [:]
@@ -45,13 +47,15 @@ final class HealthMonitor: @unchecked Sendable {
   private var nextComplaintAt = Instant(nanoseconds: 0)
   private var untoldComplaints = 0
 
-  /// A monitor of nothing, for one loop. `seed` is where its random numbers begin.
+  /// A monitor of nothing, for one loop. `scripts` starts the scripts that are checks. `seed` is where its
+  /// random numbers begin.
   init(
-    on loop: Loop, logger: Logger, seed: UInt64 = .random(in: .min ... .max),
-    onChange: @escaping OnChange
+    on loop: Loop, logger: Logger, scripts: ScriptRunner = ScriptRunner(),
+    seed: UInt64 = .random(in: .min ... .max), onChange: @escaping OnChange
   ) {
     self.loop = loop
     self.logger = logger
+    self.scripts = scripts
     self.onChange = onChange
     random = SplitMix64(seed: seed)
   }
@@ -97,7 +101,7 @@ final class HealthMonitor: @unchecked Sendable {
 
   /// Checks until the task is cancelled, always with the check that it began with.
   private func checkAgainAndAgain(_ endpoint: CheckedEndpoint) async {
-    let check = Check(endpoint.subject)
+    let check = Check(endpoint.subject, scripts: scripts)
     let timeout = endpoint.subject.check.timeout.wholeNanoseconds
     // A turn of the loop goes by in any case, also when a check has taken longer than its interval.
     while (try? await loop.sleep(until: endpoint.nextAt)) != nil {
@@ -127,8 +131,9 @@ final class HealthMonitor: @unchecked Sendable {
   // MARK: Subjects
 
   /// From now on these are checked, and no others. Who was checked before keeps verdict, counts and
-  /// schedule; if the check itself is another one, it is made soon. New ones are up, and checked soon.
-  /// Who was down and is not checked any more is reported as up: nobody vouches against it any longer.
+  /// schedule; if the check itself is another one, it is made soon. New ones begin as their plan says, and
+  /// so does one that is asked for another role than before; both are checked soon. Who got no sessions and is
+  /// not checked any more is reported as up: nobody vouches against it any longer.
   func replace(with subjects: [HealthSubject]) {
     loop.checkIsolated()
     let before = endpoints
@@ -174,7 +179,7 @@ final class HealthMonitor: @unchecked Sendable {
   {
     switch outcome {
     case .cancelled: return
-    case .impossible(let error): return complain(of: endpoint, error)
+    case .impossible(let hindrance): return complain(of: endpoint, hindrance)
     case .good:
       endpoint.status.goodCount += 1
     case .failed(let failure):
@@ -187,14 +192,15 @@ final class HealthMonitor: @unchecked Sendable {
     }
     endpoint.status.lastDuration = duration
     let plan = endpoint.subject.check
+    let wasDown = endpoint.state.isKnownDown
     guard endpoint.state.note(isGood: outcome == .good, rise: plan.rise, fall: plan.fall) else {
       return
     }
     endpoint.changedAt = loop.now
-    tell(endpoint)
+    tell(endpoint, wasDown: wasDown)
   }
 
-  private func tell(_ endpoint: CheckedEndpoint) {
+  private func tell(_ endpoint: CheckedEndpoint, wasDown: Bool) {
     let id = endpoint.subject.id
     let isUp = endpoint.state.isUp
     onChange(id, isUp)
@@ -208,7 +214,9 @@ final class HealthMonitor: @unchecked Sendable {
       logger.warning("endpoint is down", metadata: metadata)
     }
     guard endpoint.subject.takesSessions else { return }
-    upstreams[id.upstream]?.downCount += isUp ? -1 : 1
+    if wasDown != endpoint.state.isKnownDown {
+      upstreams[id.upstream]?.downCount += isUp ? -1 : 1
+    }
     review(id.upstream)
   }
 
@@ -218,7 +226,7 @@ final class HealthMonitor: @unchecked Sendable {
     upstreams = [:]
     for (id, endpoint) in endpoints where endpoint.subject.takesSessions {
       upstreams[id.upstream, default: UpstreamHealth()].count += 1
-      if !endpoint.state.isUp { upstreams[id.upstream]?.downCount += 1 }
+      if endpoint.state.isKnownDown { upstreams[id.upstream]?.downCount += 1 }
     }
     for name in wereAllDown { upstreams[name]?.isToldAllDown = true }
     for name in upstreams.keys.sorted() { review(name) }
@@ -238,7 +246,7 @@ final class HealthMonitor: @unchecked Sendable {
   }
 
   /// A check could not be made. Said now and then: when descriptors are short, all checks fail alike.
-  private func complain(of endpoint: CheckedEndpoint, _ error: StreamError) {
+  private func complain(of endpoint: CheckedEndpoint, _ hindrance: CheckHindrance) {
     endpoint.status.impossibleCount += 1
     let now = loop.now
     guard now >= nextComplaintAt else {
@@ -248,7 +256,7 @@ final class HealthMonitor: @unchecked Sendable {
     nextComplaintAt = now.advanced(by: HealthMonitor.complaintInterval.wholeNanoseconds)
     var metadata: Logger.Metadata = [
       "upstream": "\(endpoint.subject.id.upstream)", "endpoint": "\(endpoint.subject.name)",
-      "cause": "\(error)",
+      "cause": "\(hindrance)",
     ]
     if untoldComplaints > 0 { metadata["untold"] = "\(untoldComplaints)" }
     untoldComplaints = 0
@@ -263,12 +271,23 @@ final class HealthMonitor: @unchecked Sendable {
     return endpoints[id]?.state.isUp ?? true
   }
 
+  /// What is thought of an endpoint; `nil` if it is not checked.
+  func verdict(on id: HealthSubject.ID) -> HealthState.Verdict? {
+    loop.checkIsolated()
+    return endpoints[id]?.state.verdict
+  }
+
   /// What is known about every subject, in the order in which they were given.
   func statuses() -> [HealthStatus] {
     loop.checkIsolated()
     let now = loop.now
     return order.compactMap { endpoints[$0]?.currentStatus(at: now) }
   }
+}
+
+extension HealthState {
+  /// Whether it is down and that is no mere beginning.
+  fileprivate var isKnownDown: Bool { !isUp && !isUnproven }
 }
 
 /// How many of an upstream's endpoints would get sessions, how many of these are down, and what was said
@@ -283,7 +302,7 @@ private struct UpstreamHealth {
 private final class CheckedEndpoint: @unchecked Sendable {
   // SAFETY: like the monitor's own state; the tasks that it is handed to run on the same thread.
   private(set) var subject: HealthSubject
-  var state = HealthState()
+  var state: HealthState
   var status: HealthStatus
   var lastFailure: CheckFailure?
   var changedAt: Instant
@@ -297,6 +316,7 @@ private final class CheckedEndpoint: @unchecked Sendable {
 
   init(_ subject: HealthSubject, at now: Instant) {
     self.subject = subject
+    state = HealthState(subject.check.initial)
     status = HealthStatus(id: subject.id, name: subject.name)
     changedAt = now
     nextAt = now
@@ -305,10 +325,15 @@ private final class CheckedEndpoint: @unchecked Sendable {
   /// The subject as a later plan has it. Returns whether anything about its check is different.
   func change(to later: HealthSubject) -> Bool {
     assert(later.id == subject.id)
+    let before = subject.check
     let isSame = later.isChecked(like: subject)
     subject = later
     guard !isSame else { return false }
     state.forgetChange()
+    // What another question was answered says nothing of a promise.
+    if later.check.asksRole, !later.check.asks(like: before) {
+      state = HealthState(later.check.initial)
+    }
     interruption.set()
     return true
   }
@@ -322,6 +347,7 @@ private final class CheckedEndpoint: @unchecked Sendable {
     var status = status
     status.name = subject.name
     status.isUp = state.isUp
+    status.isUnknown = state.verdict == .unknown
     status.unchangedFor = .nanoseconds(Int64(now.nanoseconds(since: changedAt)))
     return status
   }

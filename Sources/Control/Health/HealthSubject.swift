@@ -77,6 +77,8 @@ public struct HealthStatus: Hashable, Sendable {
   public internal(set) var name: String
   /// The verdict.
   public internal(set) var isUp = true
+  /// Whether there is none yet, and no session until there is.
+  public internal(set) var isUnknown = false
   /// For how long it has stood: since the last change, or the beginning of the checks.
   public internal(set) var unchangedFor: Duration = .zero
   /// How many checks were good.

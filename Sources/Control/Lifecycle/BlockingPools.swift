@@ -12,11 +12,14 @@ struct BlockingPools: Sendable {
   let ends = BlockingPool(name: "ends", threadsMax: 1, waitingMax: 4)
   /// For looking up names.
   let names = BlockingPool(name: "resolver", threadsMax: 8, waitingMax: 4096)
+  /// For starting the scripts that check endpoints. They run without a thread.
+  let scripts = BlockingPool(name: "scripts", threadsMax: 2, waitingMax: 4096)
 
   /// Takes no more work.
   func close() {
     files.close()
     ends.close()
     names.close()
+    scripts.close()
   }
 }

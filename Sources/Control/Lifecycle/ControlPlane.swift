@@ -56,7 +56,9 @@ actor ControlPlane {
   let resolver: HostResolver
   var names = NameTable()
   var nameWatches: [String: NameWatch] = [:]
-  lazy var health = HealthMonitor(on: loop, logger: logger) { [weak self] id, isUp in
+  lazy var health = HealthMonitor(
+    on: loop, logger: logger, scripts: ScriptRunner(pool: pools.scripts)
+  ) { [weak self] id, isUp in
     self?.assumeIsolated { $0.note(id, isUp: isUp) }
   }
   /// The endpoints that are checked, as workers look at them.

@@ -201,9 +201,14 @@ final class TopologyLedger {
         ordinals[place, default: 0] += 1
         let position = endpoints.claim(key, in: version) {
           EndpointMemory(
-            state: EndpointState(workers: workers), number: nextNumber(in: upstream, &taken))
+            state: EndpointState(workers: workers, availability: plan.initialAvailability),
+            number: nextNumber(in: upstream, &taken))
         }
         let memory = endpoints.state(position)
+        // One that was gone has not been asked since, and workers may see it before its checks are told.
+        if plan.initialAvailability != .up, current?.hasInUse(endpoint: position) != true {
+          memory.state.availability = plan.initialAvailability
+        }
         Draft.put(
           Endpoint(
             endpoint, name: name, upstreamName: plan.name, address: address, host: host,
@@ -286,6 +291,24 @@ final class TopologyLedger {
     routes.vacate(where: isOver)
     upstreams.vacate(where: isOver)
     endpoints.vacate(where: isOver)
+  }
+}
+
+extension UpstreamPlan {
+  /// What its endpoints are to workers until somebody knows better. It has to be so from the first moment
+  /// on: a session must not get in before the checks have begun.
+  fileprivate var initialAvailability: Availability {
+    switch check?.initial {
+    case nil, .up?: .up
+    case .down?, .unknown?: .down
+    }
+  }
+}
+
+extension Topology {
+  /// Whether there is an endpoint at a position that is not gone from the plan.
+  fileprivate func hasInUse(endpoint position: Int) -> Bool {
+    endpoints.indices.contains(position) && !endpoints[position].isRetired
   }
 }
 

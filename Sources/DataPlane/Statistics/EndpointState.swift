@@ -6,7 +6,7 @@ import Synchronization
 
 /// Whether an endpoint may get sessions.
 public enum Availability: UInt8, Sendable, AtomicRepresentable {
-  /// It may. Endpoints begin so.
+  /// It may. Endpoints begin so, unless their checks want to know first.
   case up
   /// Its checks have failed: it gets no new session.
   case down
@@ -39,13 +39,14 @@ public struct EndpointStatistics: Sendable {
 public final class EndpointState: Sendable {
   /// The sessions at the endpoint, over all workers.
   public let sessions = SessionCount()
-  private let currentAvailability = Atomic<Availability>(.up)
+  private let currentAvailability: Atomic<Availability>
   private let currentFailures = Atomic<Int>(0)
   private let currentShare = Atomic<Int>(Roster.wholeShare)
   private let table: CounterTable
 
-  /// An endpoint that is up and has no session, for `workers` workers.
-  public init(workers: Int) {
+  /// An endpoint that has no session, for `workers` workers.
+  public init(workers: Int, availability: Availability = .up) {
+    currentAvailability = Atomic(availability)
     table = CounterTable(counters: EndpointCounters.count, workers: workers)
   }
 

@@ -114,6 +114,17 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
     #expect(report(shared).contains("in the upstream `u` leave one out, or write `panic: off`"))
   }
 
+  @Test func panicBesideACheckByRoleIsAnError() {
+    let wrong = "`panic` would use endpoints that do not have the role"
+    #expect(report(file("check: {redis: {role: master}}, panic: 50%")).contains(wrong))
+    #expect(!report(file("check: {redis: {}}, panic: 50%")).contains(wrong))
+    #expect(report(file("check: {redis: {role: master}}, panic: off")) == "")
+    let shared = "defaults: {upstream: {panic: 50%}}\n"
+    let report = report(shared + file("check: {redis: {role: master}}"))
+    #expect(report.contains("error: \(wrong)"))
+    #expect(report.contains("in the upstream `u` leave it out, or write `panic: off`"))
+  }
+
   @Test func aQuorumThatIsNeverThereIsAnError() {
     let never = "a quorum of 3 is never there: `u` has 2 endpoints to serve"
     #expect(report(file("check: {tcp: {}}, quorum: 3", endpoints: two)).contains(never))

@@ -94,7 +94,7 @@ private func check(_ text: String) throws -> HealthCheckPlan? {
     ("http", "write `{http: {path: /}}`"), ("none", "write `off`"), ("false", "write `off`"),
     ("5s", "write `{tcp: {}, every: 5s}`"), ("/health", "write `{http: {path: …}}`"),
     ("of", "did you mean `off`?"), ("[tcp]", "expected a single value or a mapping"),
-    ("{}", "one of the keys `tcp`, `http` is missing"),
+    ("{}", "one of the keys `tcp`, `http`, `tls`"),
     ("{every: 2s}", "the kind is a key: `tcp: {}`, or `http: {path: /health}`"),
     ("{type: http}", "the kind is a key: `tcp: {}`, or `http: {path: /health}`"),
     ("{tcp: {}, http: {}}", "`http` and `tcp` exclude each other"),

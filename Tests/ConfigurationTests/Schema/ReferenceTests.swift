@@ -14,7 +14,7 @@ import Testing
     expectGenerated(path, text[..<head] + "\n" + referenceMarkdown() + "\n" + text[tail...])
   }
 
-  @Test(arguments: [("docs/configuration.md", 2), ("docs/health.md", 1)])
+  @Test(arguments: [("docs/configuration.md", 2), ("docs/health.md", 3)])
   func theExamplesInTheDocumentationDecode(_ path: String, _ expected: Int) {
     var count = 0
     var rest = repositoryFile(path)[...]

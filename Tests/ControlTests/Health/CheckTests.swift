@@ -125,10 +125,10 @@ import Testing
       let listener = try StreamListener(at: .v4(.loopback, port: 0))
       #expect(
         await outcome(patient, at: listener.address)
-          == .impossible(.failed(action: "connecting", .tooManyOpenFiles)))
+          == .impossible(.stream(.failed(action: "connecting", .tooManyOpenFiles))))
       #expect(
         await outcome(patient, at: listener.address, source: [foreign])
-          == .impossible(.failed(action: "binding", .addressNotAvailable)))
+          == .impossible(.stream(.failed(action: "binding", .addressNotAvailable))))
     }
   }
 

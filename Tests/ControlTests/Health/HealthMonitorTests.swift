@@ -285,6 +285,85 @@ private func every(
     #expect(rig.changes == ["u/0 down"])
   }
 
+  private func beginning(_ initial: HealthCheckPlan.Initial, rise: Int = 2) -> HealthCheckPlan {
+    var plan = every(10, http, rise: rise)
+    plan.initial = initial
+    return plan
+  }
+
+  @Test func whoBeginsAsDownServesOnceItHasRisen() throws {
+    try Loop().run {
+      let server = try CheckedServer(ok)
+      let subject = sampleSubject(beginning(.down, rise: 3), at: server.address)
+      let rig = Rig([subject])
+      #expect(!rig.monitor.isUp(subject.id))
+      #expect(rig.monitor.verdict(on: subject.id) == .down)
+      #expect(try await soon { !rig.changes.isEmpty })
+      #expect(rig.changes == ["u/0 up"])
+      #expect(rig.status?.goodCount == 3)
+      try await rig.stop()
+      // A start is no outage.
+      #expect(rig.log.lines == ["info endpoint is up endpoint=e upstream=u"])
+    }
+  }
+
+  @Test func whoIsUnknownIsDecidedByOneCheck() throws {
+    try Loop().run {
+      let (well, sick) = (try CheckedServer(ok), try CheckedServer(ill))
+      let subjects = [well, sick].enumerated().map {
+        sampleSubject(beginning(.unknown), at: $1.address, ordinal: $0, name: "e\($0)")
+      }
+      let rig = Rig(subjects)
+      #expect(rig.monitor.statuses().allSatisfy { $0.isUnknown && !$0.isUp })
+      #expect(rig.monitor.verdict(on: subjects[0].id) == .unknown)
+      #expect(try await soon { rig.changes.count == 2 })
+      #expect(Set(rig.changes) == ["u/0 up", "u/1 down"])
+      #expect(rig.monitor.statuses().allSatisfy { !$0.isUnknown })
+      try await rig.stop()
+      #expect(!rig.log.lines.contains { $0.contains("all endpoints") }, "\(rig.log.lines)")
+    }
+  }
+
+  @Test func whenNobodyComesUpThatIsTold() throws {
+    try Loop().run {
+      let server = try CheckedServer(ill)
+      let rig = Rig(
+        (0..<2).map { sampleSubject(beginning(.down), at: server.address, ordinal: $0) })
+      #expect(try await soon { rig.log.lines.count == 3 })
+      #expect(rig.changes.count == 2)
+      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      #expect(rig.status?.failedCount ?? 0 < 3)
+      server.behaviour = ok
+      #expect(try await soon { rig.changes.count == 4 })
+      #expect(rig.log.lines.contains("info an endpoint is up again upstream=u"))
+      try await rig.stop()
+    }
+  }
+
+  private func role(_ role: RedisCheckPlan.Role, rise: Int = 1) -> HealthCheckPlan {
+    every(10, .redis(RedisCheckPlan(role: role)), rise: rise)
+  }
+
+  @Test func anotherRoleIsAnotherPromise() throws {
+    try Loop().run {
+      let server = try TalkingServer([
+        .readAny(14), .send("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"), .readAny(14), .finish,
+      ])
+      let first = sampleSubject(role(.master), at: server.address)
+      let rig = Rig([first])
+      #expect(rig.monitor.verdict(on: first.id) == .down)
+      #expect(try await soon { rig.changes == ["u/0 up"] })
+      // How often it is asked makes no difference to what it has promised.
+      rig.monitor.replace(with: [sampleSubject(role(.master, rise: 2), at: server.address)])
+      #expect(rig.monitor.isUp(first.id))
+      rig.monitor.replace(with: [sampleSubject(role(.replica), at: server.address)])
+      #expect(!rig.monitor.isUp(first.id))
+      #expect(try await soon { rig.changes == ["u/0 up", "u/0 down"] })
+      #expect(rig.status?.lastFailure == "the role is master, and `replica` is asked for")
+      try await rig.stop()
+    }
+  }
+
   @Test func anUpstreamsEndpointsAreSubjectsOfTheirOwn() {
     let check = HealthCheckPlan(.tcp)
     let address = SocketAddress.v4(.loopback, port: 1)

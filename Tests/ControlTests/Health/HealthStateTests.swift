@@ -55,6 +55,40 @@ import Testing
     #expect(!state.isUp)
   }
 
+  private func news(
+    _ checks: String, _ initial: HealthCheckPlan.Initial, rise: Int = 2, fall: Int = 3
+  ) -> String {
+    var state = HealthState(initial)
+    return String(
+      checks.map { check in
+        let isNews = state.note(isGood: check == "+", rise: rise, fall: fall)
+        return isNews ? (state.isUp ? "U" : "D") : (state.isUp ? "u" : "d")
+      })
+  }
+
+  @Test func whoBeginsAsDownHasToRise() {
+    #expect(!HealthState(.down).isUp)
+    #expect(HealthState(.down).isUnproven)
+    #expect(!HealthState(.down).isChanging)
+    #expect(news("++---", .down) == "dUuuD")
+    // That it is really down is told once.
+    #expect(news("--+++", .down) == "DddUu")
+    #expect(news("+-++", .down) == "dDdU")
+  }
+
+  @Test func whoIsUnknownIsDecidedByTheFirstCheck() {
+    #expect(!HealthState(.unknown).isUp)
+    #expect(HealthState(.unknown).isChanging)
+    #expect(news("+---", .unknown) == "UuuD")
+    #expect(news("-+++", .unknown) == "DdUu")
+    var state = HealthState(.unknown)
+    state.forgetChange()
+    #expect(state.verdict == .unknown)
+    _ = state.note(isGood: false, rise: 2, fall: 3)
+    #expect(state.verdict == .down)
+    #expect(!state.isUnproven)
+  }
+
   /// The same rule, from the whole history: a verdict changes when the last checks since the change
   /// before all say so.
   private func isUp(after history: [Bool], rise: Int, fall: Int) -> Bool {

@@ -2,7 +2,7 @@
 import Balancing
 import Testing
 
-@testable import Control
+@testable import Matching
 
 @Suite struct TextFinderTests {
   @Test(arguments: [
@@ -11,7 +11,7 @@ import Testing
   ])
   func itFindsWhatIsThere(_ text: String, _ body: String, _ isThere: Bool) {
     var finder = TextFinder(text)
-    finder.read(body.utf8)
+    finder.read(Array(body.utf8)[...])
     #expect(finder.isFound == isThere)
   }
 

@@ -3,18 +3,22 @@
 // many megabytes that almost matches everywhere costs no more than another, and nothing is kept of it.
 
 /// A search for one text.
-struct TextFinder: Sendable {
+public struct TextFinder: Sendable {
   private let wanted: [UInt8]
   /// For each length of a match: the length of the longest match that goes on when this one does not.
   private let shorter: [Int]
   private var matched = 0
 
   /// Whether the text has been found.
-  var isFound: Bool { matched == wanted.count }
+  public var isFound: Bool { matched == wanted.count }
 
   /// Begins a search. An empty text is found at once.
-  init(_ text: String) {
-    let wanted = Array(text.utf8)
+  public init(_ text: String) {
+    self.init(Array(text.utf8))
+  }
+
+  /// Begins a search for bytes. None are found at once.
+  public init(_ wanted: [UInt8]) {
     var shorter = Array(repeating: 0, count: wanted.count + 1)
     var length = 0
     for position in wanted.indices.dropFirst() {
@@ -26,12 +30,17 @@ struct TextFinder: Sendable {
     self.shorter = shorter
   }
 
-  /// Looks at the bytes that come next.
-  mutating func read(_ bytes: some Sequence<UInt8>) {
-    for byte in bytes {
-      guard !isFound else { return }
+  /// Looks at the bytes that come next, as far as the end of what is looked for. Returns where that is: the
+  /// index behind its last byte; `nil` while it has not come.
+  @discardableResult
+  public mutating func read(_ bytes: ArraySlice<UInt8>) -> Int? {
+    guard !isFound else { return bytes.startIndex }
+    for index in bytes.indices {
+      let byte = bytes[index]
       while matched > 0, byte != wanted[matched] { matched = shorter[matched] }
       if byte == wanted[matched] { matched += 1 }
+      if isFound { return index + 1 }
     }
+    return nil
   }
 }

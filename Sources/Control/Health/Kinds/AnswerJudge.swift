@@ -5,6 +5,7 @@
 
 import HTTP1
 import HTTPTypes
+import Matching
 import Plan
 
 /// The judge of one answer.
@@ -86,7 +87,7 @@ struct AnswerJudge {
     guard body != nil else { return nil }
     var content: [UInt8] = []
     try body?.read(&input, into: &content)
-    finder.read(content)
+    finder.read(content[...])
     if finder.isFound { return .good }
     return body?.isComplete == true ? .failed(.bodyLacks(bytesMax: nil)) : nil
   }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running a program as a step of a task. It is started off the loop, because the kernel holds up the thread
+// that starts one until it runs; its end is a descriptor that becomes readable (pidfd_open(2)), so nobody
+// blocks or looks for it. A program is the first of a process group of its own, and nothing of that group
+// outlives the program: not when it ends by itself, and not when its time is up.
+
+import CLinux
+import Glibc
+import Reactor
+
+/// A program to be run.
+public struct Program: Hashable, Sendable {
+  /// Where it is: an absolute path. It is not looked for anywhere else.
+  public var path: String
+  /// What it is told, without its name.
+  public var arguments: [String]
+  /// Its whole environment, as `NAME=value`. Nothing of this process's own is passed on.
+  public var environment: [String]
+
+  /// Makes a program to be run.
+  public init(path: String, arguments: [String] = [], environment: [String] = []) {
+    self.path = path
+    self.arguments = arguments
+    self.environment = environment
+  }
+}
+
+/// How a program has ended.
+public struct ProgramEnd: Hashable, Sendable {
+  /// By itself, or by a signal.
+  public enum Status: Hashable, Sendable {
+    /// With this code.
+    case exited(Int)
+    /// By the signal of this number.
+    case killed(signal: Int)
+  }
+
+  /// How.
+  public let status: Status
+  /// The end of what it wrote, to both of its outputs, as they came.
+  public let output: [UInt8]
+}
+
+extension Program {
+  /// How much is kept of what a program writes.
+  public static let outputBytesMax = 4096
+
+  /// Runs the program, started by a thread of `pool`, while the calling task of a loop waits. It reads
+  /// nothing; what it writes is read all the time, and the last `outputBytesMax` bytes are kept. No signal
+  /// is blocked or ignored in it, and no descriptor of this process is open.
+  ///
+  /// Throws `WaitError` when the task is cancelled or `deadline` comes: then the program and all of its
+  /// group have been sent SIGKILL, and will be reaped without anybody waiting. Throws `Errno` when it cannot
+  /// be started, and `BlockingPoolError` when the pool does not start it.
+  public func run(
+    on pool: BlockingPool, until deadline: Instant = .distantFuture
+  ) async throws -> ProgramEnd {
+    let loop = Loop.ofTask
+    var ends: [CInt] = [-1, -1]
+    let made = clinux_pipe(&ends)
+    guard made == 0 else { throw Errno(rawValue: -made) }
+    let writer = OutputEnd(owning: ends[1])
+    let reader = Descriptor(owning: ends[0])
+    let output = try PipeTail(owning: reader, bytesMax: Program.outputBytesMax, on: loop)
+    defer { output.close() }
+    let process = try await pool.run(until: deadline) {
+      let process = try StartedProcess(self, output: writer)
+      writer.close()
+      return process
+    }
+    let watch = try ProcessWatch(process, on: loop)
+    let status = try await watch.waitEnded(until: deadline)
+    output.readNow()
+    return ProgramEnd(status: status, output: output.bytes)
+  }
+}
+
+/// The end of a pipe that a program writes to, while this process has it. Any thread.
+private final class OutputEnd: Sendable {
+  private let descriptor: Lock<CInt>
+  let rawValue: CInt
+
+  init(owning descriptor: CInt) {
+    // Programs do not expect an output that refuses.
+    _ = fcntl(descriptor, F_SETFL, 0)
+    self.descriptor = Lock(descriptor)
+    rawValue = descriptor
+  }
+
+  deinit {
+    close()
+  }
+
+  func close() {
+    let open = descriptor.withLock { open in
+      defer { open = -1 }
+      return open
+    }
+    if open >= 0 { _ = Glibc.close(open) }
+  }
+}
+
+/// A process that runs, and that whoever drops this ends and reaps. Any thread.
+private final class StartedProcess: @unchecked Sendable {
+  // SAFETY: constants but for `isTakenOver`, which one thread writes before it lets go of this.
+  let id: CInt
+  let descriptor: CInt
+  private var isTakenOver = false
+
+  /// Starts a program. Blocks until it runs.
+  init(_ program: Program, output: OutputEnd) throws(Errno) {
+    let arguments = CStrings([program.path] + program.arguments)
+    let environment = CStrings(program.environment)
+    var id: CInt = 0
+    let result = clinux_spawn(
+      program.path, arguments.pointers, environment.pointers, output.rawValue, &id)
+    guard result >= 0 else { throw Errno(rawValue: -result) }
+    self.id = id
+    descriptor = result
+  }
+
+  /// Somebody else reaps it.
+  func takeOver() -> (id: CInt, descriptor: CInt) {
+    isTakenOver = true
+    return (id, descriptor)
+  }
+
+  deinit {
+    guard !isTakenOver else { return }
+    // Nobody waited until it had been started. It is dropped on a thread that may block, or on the loop's,
+    // which may not.
+    let (id, descriptor) = (id, descriptor)
+    _ = clinux_kill_group(id)
+    do throws(Errno) {
+      try LoopThread(name: "reaper") {
+        var status: CInt = 0
+        while clinux_reap(descriptor, &status, 1) == -EINTR {}
+        _ = Glibc.close(descriptor)
+      }.detach()
+    } catch {
+      // Without threads it is left to whoever inherits it.
+      _ = Glibc.close(descriptor)
+    }
+  }
+}
+
+/// Texts as C wants them.
+private final class CStrings {
+  let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+  private let count: Int
+
+  init(_ texts: [String]) {
+    count = texts.count
+    pointers = .allocate(capacity: count + 1)
+    for (index, text) in texts.enumerated() { (pointers + index).initialize(to: strdup(text)) }
+    (pointers + count).initialize(to: nil)
+  }
+
+  deinit {
+    for index in 0..<count { free(pointers[index]) }
+    pointers.deallocate()
+  }
+}
+
+/// A process, by its descriptor. The loop holds it until the process has ended, whoever waits for it or not,
+/// and so every process is reaped.
+private final class ProcessWatch: Watch, @unchecked Sendable {
+  // SAFETY: as its base class.
+  private let id: CInt
+  private var status: ProgramEnd.Status?
+  override var what: String { "process \(id)" }
+
+  init(_ process: StartedProcess, on loop: Loop) throws(Errno) {
+    id = process.id
+    // When this throws, the process is still the other one's to end.
+    try super.init(watching: process.descriptor, on: loop)
+    _ = process.takeOver()
+  }
+
+  override func becameReadable() {
+    reap(waits: false)
+  }
+
+  private func reap(waits: Bool) {
+    guard isOpen, status == nil else { return }
+    // As long as it is not reaped, its group is its own. What it has left behind ends with it.
+    endGroup()
+    var result: CInt = 0
+    guard clinux_reap(descriptor, &result, waits ? 1 : 0) == 1 else { return }
+    status = result >= 0 ? .exited(Int(result)) : .killed(signal: Int(-result))
+    close()
+  }
+
+  private func endGroup() {
+    _ = clinux_kill_group(id)
+  }
+
+  /// Waits until the process has ended; ends it when the wait ends before that.
+  func waitEnded(until deadline: Instant) async throws(WaitError) -> ProgramEnd.Status {
+    while true {
+      if let status { return status }
+      switch await waitReadable("end of a program", until: deadline) {
+      case .ready: continue
+      case .cancelled:
+        if status == nil { endGroup() }
+        throw .cancelled
+      case .deadlinePassed:
+        if status == nil { endGroup() }
+        throw .deadlinePassed
+      }
+    }
+  }
+
+  /// The loop is over. What has been sent SIGKILL does not keep anybody waiting.
+  override func wasDropped() {
+    guard isOpen else { return }
+    endGroup()
+    reap(waits: true)
+    close()
+  }
+}
+
+/// What comes out of a pipe, read as it comes, the end of it kept.
+private final class PipeTail: Watch, @unchecked Sendable {
+  // SAFETY: as its base class.
+  /// How often it is read before others have their turn.
+  private static let readsPerTurn = 4
+
+  private let bytesMax: Int
+  private(set) var bytes: [UInt8] = []
+  override var what: String { "output of a program" }
+
+  init(owning descriptor: consuming Descriptor, bytesMax: Int, on loop: Loop) throws(Errno) {
+    self.bytesMax = bytesMax
+    try super.init(watching: descriptor.rawValue, on: loop)
+    _ = descriptor.release()
+  }
+
+  override func becameReadable() {
+    readNow()
+  }
+
+  /// Reads what is there; when that is much, the rest later.
+  func readNow() {
+    for _ in 0..<PipeTail.readsPerTurn {
+      guard isOpen else { return }
+      let room = loop.engine.scratch
+      let count = read(descriptor, room.baseAddress, room.count)
+      guard count > 0 else { return }
+      let end = room[(count - min(count, bytesMax))..<count]
+      bytes.removeFirst(max(0, min(bytes.count, bytes.count + end.count - bytesMax)))
+      bytes += end
+    }
+    loop.call(name: "output of a program") { self.readNow() }
+  }
+}
