@@ -13,9 +13,9 @@ export SWIFT_DETERMINISTIC_HASHING := 1
 # Under a sanitizer everything takes several times as long: shorter walks, the same ground.
 SANITIZED := SLUICE_SCHEDULES=$${SLUICE_SCHEDULES:-60} SLUICE_FUZZ_FILES=$${SLUICE_FUZZ_FILES:-200}
 # No code of these runs in more than one thread.
-SINGLE_THREADED := Configuration Balancing HTTP1 Matching
+SINGLE_THREADED := Configuration HTTP1 Matching
 # Nor does any of these touch memory but through arrays and the like, whose bounds are checked anyway.
-PURE := Balancing HTTP1 Matching
+PURE := HTTP1 Matching
 RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
 
 # The container engine, and what the image is called. BUILD_IMAGE and RUNTIME_IMAGE replace the bases
@@ -98,6 +98,11 @@ check-servers: release ## Health checks against real servers: Redis, PostgreSQL,
 acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads, logs, … (ONLY="idle reset")
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
+
+.PHONY: drill
+drill: release ## Endpoints are killed, stopped, closed, made to reset: no session may fail for a connect (QUICK=1)
+	@scripts/install.sh acceptance
+	scripts/drill.py
 
 .PHONY: check-schema
 check-schema: ## The JSON Schema and the decoder agree on generated documents

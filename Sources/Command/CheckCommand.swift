@@ -4,6 +4,7 @@
 
 import ArgumentParser
 import Configuration
+import Control
 import Glibc
 import Plan
 
@@ -42,13 +43,15 @@ struct CheckCommand: ParsableCommand {
     abstract: "Check a configuration file without running it.",
     discussion: """
       Prints every error and warning with its place in the file. Exits with 0 when the file can be \
-      run, with 78 when it cannot. Nothing is opened and no name is looked up.
+      run, with 78 when it cannot. Nothing is opened and no name is looked up. Bounds are compared with \
+      the open-files limit of this shell.
       """)
 
   @OptionGroup var file: ConfigurationOption
 
   func run() throws {
     let plan = try loadPlanOrExit(file.source)
+    for warning in limitWarnings(of: plan) { printError("\(file.source): warning: \(warning)\n") }
     let endpoints = plan.upstreams.reduce(0) { $0 + $1.endpoints.count }
     func count(_ number: Int, _ noun: String) -> String {
       "\(number) \(noun)\(number == 1 ? "" : "s")"

@@ -392,3 +392,11 @@ extension Inbox {
     return messages
   }
 }
+
+extension Topology {
+  /// Sets an endpoint's availability, as the control plane does.
+  func mark(_ endpoint: Int, _ availability: Availability) {
+    endpoints[endpoint].state.availability = availability
+    noteChange(of: EndpointIndex(endpoint))
+  }
+}

@@ -129,8 +129,7 @@ extension Schedule {
   }
 
   private func changeAvailability() {
-    let endpoints = rig.topology.endpoints
-    let state = endpoints[chaos.below(endpoints.count)].state
-    state.availability = chaos.below(3) == 0 ? .down : .up
+    let endpoint = chaos.below(rig.topology.endpoints.count)
+    rig.topology.mark(endpoint, chaos.below(3) == 0 ? .down : .up)
   }
 }

@@ -111,6 +111,20 @@ public struct RouteMetrics: Sendable {
 
 /// The numbers of an endpoint.
 public struct EndpointMetrics: Sendable {
+  /// How often, and whether now, it is left out because sessions have failed there.
+  public struct Ejections: Hashable, Sendable {
+    /// Whether it is left out now.
+    public var isEjected: Bool
+    /// How often it was.
+    public var count: UInt64
+
+    /// Makes the numbers of an endpoint's ejections.
+    public init(isEjected: Bool = false, count: UInt64 = 0) {
+      self.isEjected = isEjected
+      self.count = count
+    }
+  }
+
   /// What active checks found.
   public struct Checks: Hashable, Sendable {
     /// How many succeeded.
@@ -145,6 +159,8 @@ public struct EndpointMetrics: Sendable {
   public var connectFailures: [(reason: String, count: UInt64)] = []
   /// `nil`: it is not checked.
   public var checks: Checks?
+  /// `nil`: it is never left out.
+  public var ejections: Ejections?
 
   /// Makes the numbers of an endpoint that was not used yet.
   public init(upstream: String, endpoint: String) {

@@ -107,6 +107,16 @@ extension MetricsSnapshot {
           MetricSample(endpoint.labels + [MetricLabel("reason", reason)], .count(count))
         }
       },
+      family(
+        "sluice_endpoint_ejected", .gauge,
+        "Whether the endpoint is left out because sessions have failed there."
+      ) { endpoint in
+        endpoint.ejections.map { [MetricSample(endpoint.labels, .flag($0.isEjected))] } ?? []
+      },
+      family("sluice_endpoint_ejections", .counter, "How often the endpoint was left out.") {
+        endpoint in
+        endpoint.ejections.map { [MetricSample(endpoint.labels, .count($0.count))] } ?? []
+      },
       family("sluice_endpoint_checks", .counter, "Health checks of the endpoint, by result.") {
         $0.checks?.samples($0.labels) ?? []
       },
@@ -199,6 +209,12 @@ extension EndpointMetrics {
       } else {
         connectFailures.append((reason, count))
       }
+    }
+    if let more = other.ejections {
+      var sum = ejections ?? Ejections()
+      sum.isEjected = sum.isEjected || more.isEjected
+      sum.count += more.count
+      ejections = sum
     }
     guard let more = other.checks else { return }
     var sum = checks ?? Checks()

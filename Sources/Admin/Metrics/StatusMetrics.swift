@@ -41,13 +41,11 @@ extension ReadinessFacts {
     silentWorkers = status.silentWorkers
     guard let topology = status.topology else { return }
     upstreams = topology.upstreams.filter { !$0.isRetired }.map { upstream in
-      // Those of weight 0 serve nobody.
-      let states = upstream.tiers.joined().filter { $0.weight > 0 }.map {
-        topology.endpoints[$0.endpoint.position].state
-      }
+      let standing = status.upstreams[upstream.name]
       return Upstream(
-        name: upstream.name, endpoints: states.count,
-        endpointsUp: states.filter { $0.availability == .up }.count)
+        name: upstream.name, endpoints: standing?.endpoints ?? 0,
+        endpointsUp: standing?.healthy ?? 0, quorum: standing?.quorum ?? 1,
+        isInPanic: upstream.state.serving == .panic)
     }
     if topology.sessions.value >= topology.sessionsMax {
       notes.append("max_sessions (\(topology.sessionsMax)) is reached")
@@ -69,11 +67,15 @@ extension MetricsSnapshot {
     if let topology = status.topology {
       routes = topology.routes.filter { !$0.isRetired }.map(RouteMetrics.init)
       for upstream in topology.upstreams where !upstream.isRetired {
-        upstreams.append(UpstreamMetrics(upstream))
+        upstreams.append(UpstreamMetrics(upstream, status.upstreams[upstream.name]))
         for member in upstream.tiers.joined() {
           let endpoint = topology.endpoints[member.endpoint.position]
           let health = status.checks[ObjectIdentifier(endpoint.state)]
-          endpoints.append(EndpointMetrics(endpoint, health))
+          var metrics = EndpointMetrics(endpoint, health)
+          metrics.ejections = status.ejections[ObjectIdentifier(endpoint.state)].map {
+            EndpointMetrics.Ejections(isEjected: $0.isEjected, count: UInt64($0.count))
+          }
+          endpoints.append(metrics)
         }
       }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of upstreams: who waits, and which attempts followed others.
+// The numbers of upstreams: how many endpoints are healthy and what follows from that, who waits, and which
+// attempts followed others.
 
+import Control
 import DataPlane
 
 /// The numbers of an upstream.
@@ -22,6 +24,14 @@ public struct UpstreamMetrics: Hashable, Sendable {
 
   /// The name in the configuration.
   public var upstream: String
+  /// The endpoints that would get sessions if nothing spoke against them.
+  public var endpoints: UInt64 = 0
+  /// Those of them that are neither down nor ejected.
+  public var healthyEndpoints: UInt64 = 0
+  /// Whether anybody is served.
+  public var isServing = true
+  /// Whether all endpoints are used, because so few are healthy.
+  public var isInPanic = false
   /// The sessions that its endpoints have.
   public var sessions: UInt64 = 0
   /// Those who wait for a place.
@@ -40,8 +50,12 @@ public struct UpstreamMetrics: Hashable, Sendable {
 }
 
 extension UpstreamMetrics {
-  init(_ upstream: Upstream) {
+  init(_ upstream: Upstream, _ standing: UpstreamStanding?) {
     self.init(upstream: upstream.name)
+    endpoints = UInt64(standing?.endpoints ?? 0)
+    healthyEndpoints = UInt64(standing?.healthy ?? 0)
+    isInPanic = upstream.state.serving == .panic
+    isServing = upstream.state.serving != .none && (healthyEndpoints > 0 || isInPanic)
     let statistics = upstream.state.statistics()
     let waiting = upstream.state.room.waiting
     sessions = UInt64(upstream.state.sessions.value)
@@ -79,6 +93,21 @@ extension MetricsSnapshot {
       }
     }
     return [
+      family(
+        "sluice_upstream_endpoints", .gauge,
+        "Endpoints that would get sessions if they were healthy."
+      ) { [MetricSample($0.labels, .count($0.endpoints))] },
+      family(
+        "sluice_upstream_healthy_endpoints", .gauge, "Endpoints that are neither down nor ejected."
+      ) { [MetricSample($0.labels, .count($0.healthyEndpoints))] },
+      family(
+        "sluice_upstream_serving", .gauge,
+        "Whether anybody is served: no without a healthy endpoint or quorum."
+      ) { [MetricSample($0.labels, .flag($0.isServing))] },
+      family(
+        "sluice_upstream_panic", .gauge,
+        "Whether all endpoints are used because so few are healthy."
+      ) { [MetricSample($0.labels, .flag($0.isInPanic))] },
       family("sluice_upstream_sessions", .gauge, "Sessions that the upstream's endpoints have.") {
         [MetricSample($0.labels, .count($0.sessions))]
       },

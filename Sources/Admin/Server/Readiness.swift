@@ -8,6 +8,9 @@
 //   fault is on this machine's side of the network, another proxy can serve; if it is not, nothing is
 //   lost by saying no, and health checks notice when it is over.
 //
+// An upstream without its quorum serves nobody, as if all of its endpoints were down. One in panic serves:
+// whoever wants that does not believe its checks then.
+//
 // One dead upstream among several is no reason: the clients of the others would lose a proxy that
 // serves them. Nor is a bound that is reached: taking a full proxy out only fills the next one. Both
 // are told as notes.
@@ -37,8 +40,9 @@ public struct Readiness: Hashable, Sendable {
     case .draining: reasons.append("draining")
     }
     for worker in facts.silentWorkers { reasons.append("worker \(worker) does not answer") }
-    let dead = facts.upstreams.filter { $0.endpointsUp == 0 }
+    let dead = facts.upstreams.filter(\.isDead)
     let words = dead.map(\.words)
+    notes = facts.upstreams.filter(\.isInPanic).map(\.wordsOfPanic) + notes
     if !dead.isEmpty && dead.count == facts.upstreams.count {
       reasons += words
     } else {
@@ -68,15 +72,34 @@ public struct ReadinessFacts: Hashable, Sendable {
     /// How many of them sessions may be given to.
     public var endpointsUp: Int
 
+    /// How many must be up for anybody to be served.
+    public var quorum: Int
+    /// Whether all are used, because so few are up.
+    public var isInPanic: Bool
+
     /// Makes the facts of an upstream.
-    public init(name: String, endpoints: Int, endpointsUp: Int) {
+    public init(
+      name: String, endpoints: Int, endpointsUp: Int, quorum: Int = 1, isInPanic: Bool = false
+    ) {
       self.name = name
       self.endpoints = endpoints
       self.endpointsUp = endpointsUp
+      self.quorum = quorum
+      self.isInPanic = isInPanic
+    }
+
+    fileprivate var isDead: Bool {
+      endpoints == 0 || endpointsUp < max(1, quorum) && !isInPanic
+    }
+
+    fileprivate var wordsOfPanic: String {
+      "upstream \(name): \(endpointsUp) of \(endpoints) endpoints up, so all are used"
     }
 
     fileprivate var words: String {
       switch endpoints {
+      case 1... where endpointsUp > 0:
+        "upstream \(name): \(endpointsUp) of \(endpoints) endpoints up, and its quorum is \(quorum)"
       case 0: "upstream \(name) has no endpoint"
       case 1: "upstream \(name): its endpoint is down"
       default: "upstream \(name): all \(endpoints) endpoints are down"

@@ -149,7 +149,7 @@ extension ScalarCodec where Value == SocketAddress {
 
 extension SocketAddress {
   /// Whether it is an IP address that only this machine can reach.
-  fileprivate var isLoopback: Bool {
+  var isLoopback: Bool {
     switch ip {
     case .v4(let address): address.rawValue >> 24 == 127
     case .v6(let address): address == .loopback

@@ -21,6 +21,17 @@ struct Codec<Value> {
   }
 }
 
+extension Codec {
+  /// Remembers where the value begins.
+  var located: Codec<Located<Value>> {
+    Codec<Located<Value>>(shape: shape) { node, place, diagnostics in
+      read(node, place, &diagnostics).map {
+        Located(value: $0, range: node.headRange, shown: "", isExpanded: false)
+      }
+    }
+  }
+}
+
 /// What a codec cannot know about where it reads, but what a report has to say.
 struct Place {
   /// All that is accepted there, when the codec reads only a part of it.

@@ -123,6 +123,9 @@ struct UpstreamSettings {
   var tcp: TCPDraft?
   var resolve: ResolveDraft?
   var check: HealthCheckDraft??
+  var outlier: Located<OutlierDraft?>?
+  var panicPercent: Located<Int?>?
+  var quorum: Located<Int>?
   var retry: RetryDraft?
   var sessionsMax: Int?
   var queue: QueueDraft??
@@ -174,6 +177,14 @@ enum ResolveMoments: Equatable {
   case never
   case every(Duration)
   case timeToLive
+}
+
+/// `outlier:`.
+struct OutlierDraft {
+  var failures: Int?
+  var eject: Located<Duration>?
+  var ejectMax: Located<Duration>?
+  var sharePercent: Int?
 }
 
 /// `check:`.

@@ -165,7 +165,7 @@ struct Lowering {
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
     let check = check(own.check, shared.check, name: name, endpoints)
-    let plan = UpstreamPlan(
+    var plan = UpstreamPlan(
       name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check,
@@ -180,6 +180,7 @@ struct Lowering {
       endpointsFile: listFile.map {
         EndpointsFilePlan(path: $0.value, ownCount: written.count)
       })
+    lowerAvailability(of: &plan, own, shared, at: range)
     if let list { lists[list.path]?.refuse(for: plan) }
     return plan
   }
@@ -212,6 +213,7 @@ struct Lowering {
     guard let shared = file.defaults?.upstream else { return }
     if case .some(.some(let check)) = shared.check { checkMeaning(of: check) }
     if let resolve = shared.resolve { checkMeaning(of: resolve) }
+    if let outlier = shared.outlier?.value { checkMeaning(of: outlier) }
     let connect = shared.connect?.value ?? upstreamStandard.connect
     let attempt = shared.attempt?.value ?? upstreamStandard.attempt
     if let place = shared.attempt ?? shared.connect, attempt > connect {

@@ -48,7 +48,7 @@ extension Codec<UpstreamSettings> {
   }
 }
 
-private let settingNotes: KeyNotes = resilienceNotes.merging([
+private let settingNotes = healthNotes.merging(resilienceNotes) { $1 }.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route",

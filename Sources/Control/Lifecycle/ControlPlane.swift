@@ -66,6 +66,14 @@ actor ControlPlane {
   }
   /// The endpoints that are checked, as workers look at them.
   var checkedStates: [HealthSubject.ID: EndpointState] = [:]
+  /// All that speaks for and against endpoints; see `followEndpoints`.
+  lazy var board = AvailabilityBoard(logger: logger) { [weak self] change in
+    self?.assumeIsolated { $0.act(on: change) }
+  }
+  /// Whether the board and the monitor are being told of other endpoints.
+  var isBoarding = false
+  /// Set when the board may have something to do at another time than before.
+  let boardHasMoved = Event()
 
   /// The first signal that ended it.
   var endSignal: SignalNumber?
@@ -125,7 +133,8 @@ actor ControlPlane {
     loop.spawn(name: "health") { [health] in await health.run() }
     watchNames()
     watchLists()
-    checkEndpoints()
+    followEndpoints()
+    loop.spawn(name: "availability") { await self.attendBoard() }
     if let accessLog = running.accessLog {
       loop.spawn(name: "access log") { try await self.tellLosses(of: accessLog) }
     }

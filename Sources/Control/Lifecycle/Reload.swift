@@ -150,7 +150,7 @@ extension ControlPlane {
     announceListeners(since: old.plan, old.listeners)
     watchNames()
     watchLists()
-    checkEndpoints()
+    followEndpoints()
     let patience = ControlPlane.answerPatience
     let warnAt = loop.now.advanced(by: patience.wholeNanoseconds)
     guard await !wait(until: warnAt, { running.isUsed }) else { return [] }

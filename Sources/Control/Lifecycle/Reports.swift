@@ -35,6 +35,10 @@ extension ControlPlane {
     case .acceptResumed(let pause):
       logger.info(
         "accepting goes on", metadata: ["worker": "\(worker)", "cause": "\(words(pause))"])
+    case .endpointFailing(let endpoint):
+      noteFailing(endpoint)
+    case .endpointServed(let endpoint, let since):
+      noteServed(endpoint, since: since)
     }
     noteChange()
   }

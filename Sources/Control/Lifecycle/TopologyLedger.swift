@@ -84,7 +84,9 @@ final class TopologyLedger {
   func note(worker: Int, isUsing version: Int) {
     versions[worker] = max(versions[worker], version)
     let confirmed = confirmedVersion
+    guard let current, let oldest = inUse.first, oldest.version < confirmed else { return }
     inUse.removeAll { $0.version < confirmed }
+    if confirmed == current.version { current.settle() }
   }
 
   /// The topology for a plan: the current one if nothing is different. Every name of the plan must
@@ -132,14 +134,19 @@ final class TopologyLedger {
       upstreams.claim($0.name, in: version) { UpstreamState() }
     }
     for (upstream, position) in zip(plan.upstreams, upstreamPositions) {
-      let previous = draft.upstreams.indices.contains(position) ? draft.upstreams[position] : nil
+      var previous: Upstream?
+      // Otherwise the slot was another's, who is no more.
+      if let current, current.upstreams.indices.contains(position),
+        current.upstreams[position].name == upstream.name
+      {
+        previous = current.upstreams[position]
+      }
       let members = addMembers(of: upstream, at: position, source, version, &draft.endpoints)
-      Draft.put(
-        Upstream(
-          upstream, members: members, version: version, state: upstreams.state(position),
-          // Otherwise the slot is another's, who is no more.
-          previous: previous?.name == upstream.name ? previous : nil),
-        at: position, in: &draft.upstreams)
+      var next = Upstream(
+        upstream, members: members, version: version, state: upstreams.state(position),
+        previous: previous)
+      next.seat(&draft.endpoints, version: version, previous: previous)
+      Draft.put(next, at: position, in: &draft.upstreams)
     }
     let routePositions = plan.routes.map { route in
       routes.claim(route.name, in: version) { RouteState(workers: workers) }
@@ -195,10 +202,15 @@ final class TopologyLedger {
             number: nextNumber(in: upstream, &taken))
         }
         let memory = endpoints.state(position)
+        // One that was gone has not been asked since, and workers may see it before its checks are told.
+        if plan.initialAvailability != .up, current?.hasInUse(endpoint: position) != true {
+          memory.state.availability = plan.initialAvailability
+        }
         Draft.put(
           Endpoint(
             endpoint, name: found.name, upstreamName: plan.name, address: found.address,
-            host: found.host, number: memory.number, state: memory.state,
+            host: found.host, number: memory.number, failuresMax: plan.outlier?.failures,
+            state: memory.state,
             upstreamState: upstreams.state(upstream)),
           at: position, in: &all)
         members.append(
@@ -290,7 +302,8 @@ final class TopologyLedger {
     let confirmed = confirmedVersion
     let quietListeners = listeners.quiet(beyond: confirmed) { !$0.isNamed }
     let quietRoutes = routes.quiet(beyond: confirmed) { $0.sessions.value == 0 }
-    let quietUpstreams = upstreams.quiet(beyond: confirmed) { _ in true }
+    // Sessions at endpoints that are gone are still its own, should it come back.
+    let quietUpstreams = upstreams.quiet(beyond: confirmed) { $0.sessions.value == 0 }
     let quietEndpoints = endpoints.quiet(beyond: confirmed) { !$0.state.isNamed }
     // Records of their last sessions are in the rings by now, and are read by the next pass at last.
     let found = [quietListeners, quietRoutes, quietUpstreams, quietEndpoints]
@@ -317,6 +330,13 @@ extension UpstreamPlan {
     case nil, .up?: .up
     case .down?, .unknown?: .down
     }
+  }
+}
+
+extension Topology {
+  /// Whether there is an endpoint at a position that is not gone from the plan.
+  fileprivate func hasInUse(endpoint position: Int) -> Bool {
+    endpoints.indices.contains(position) && !endpoints[position].isRetired
   }
 }
 

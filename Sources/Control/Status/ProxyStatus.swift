@@ -32,6 +32,10 @@ public struct ProxyStatus: Sendable {
   public let silentWorkers: [Int]
   /// What the checks have come to, by the identity of the endpoint's state. Who is not checked is missing.
   public let checks: [ObjectIdentifier: HealthStatus]
+  /// How endpoints stand that may be ejected, by the identity of their state. Who never is is missing.
+  public let ejections: [ObjectIdentifier: EjectionStanding]
+  /// How the upstreams stand, by their names.
+  public let upstreams: [String: UpstreamStanding]
   /// How often the configuration was read again.
   public let reloads: ReloadCounts
   /// How often each name that is known could not be looked up.
@@ -86,6 +90,7 @@ extension ControlPlane {
     return ProxyStatus(
       stage: publicStage, topology: running?.topology, workers: running?.workerCounters ?? [],
       answerNanoseconds: answers, silentWorkers: silent ?? [], checks: checkStatuses,
+      ejections: board.ejectionStandings(), upstreams: board.upstreamStandings(),
       reloads: reloads,
       nameFailures: names.failures, failingNames: names.failing,
       accessRecordsDropped: running?.accessLog?.droppedCount ?? 0,

@@ -143,6 +143,7 @@ extension Worker {
     if after != before, let endpoint = session.pointee.endpoint {
       tallies.routes[session.pointee.route.position].noteMoved(after &- before, way)
       tallies.endpoints[endpoint.position].noteMoved(after &- before, way)
+      if way == .download, before == 0 { noteServed(session, at: endpoint) }
     }
     return end
   }
@@ -180,6 +181,7 @@ extension Worker {
       session.pointee.end = SessionEnd(
         origin: first, reason: .finished,
         phase: first == .downstream ? .downstreamFinished : .upstreamFinished)
+      noteFinishedInSilence(session)
     }
     kernel.close(session.pointee.downstream.socket.take())
     kernel.close(session.pointee.upstream.socket.take())
@@ -254,6 +256,7 @@ extension Worker {
   private func beginFlush(
     _ index: Int, _ session: UnsafeMutablePointer<Session>, of way: Way
   ) {
+    if way == .download { noteBrokenInSilence(session) }
     relay.abandon(&session.pointee.upload)
     relay.abandon(&session.pointee.download)
     switch way {

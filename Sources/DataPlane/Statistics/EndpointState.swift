@@ -40,6 +40,8 @@ public final class EndpointState: Sendable {
   /// The sessions at the endpoint, over all workers.
   public let sessions = SessionCount()
   private let currentAvailability: Atomic<Availability>
+  private let currentFailures = Atomic<Int>(0)
+  private let currentShare = Atomic<Int>(Roster.wholeShare)
   private let table: CounterTable
 
   /// An endpoint that has no session, for `workers` workers.
@@ -48,10 +50,46 @@ public final class EndpointState: Sendable {
     table = CounterTable(counters: EndpointCounters.count, workers: workers)
   }
 
-  /// Whether it may get sessions. Any thread may set it; workers read it at their next pick.
+  /// Whether it may get sessions. Whoever sets it tells the topology (`Topology.noteChange`), by which
+  /// workers pick.
   public var availability: Availability {
     get { currentAvailability.load(ordering: .relaxed) }
     set { currentAvailability.store(newValue, ordering: .relaxed) }
+  }
+
+  /// The whole share.
+  public static var shareMax: Int { Roster.wholeShare }
+
+  /// How much of its weight counts, in parts of 256: 1 to 256. Less than all while it starts slowly.
+  /// Whoever sets it tells the topology, as for `availability`.
+  public var share: Int {
+    get { currentShare.load(ordering: .relaxed) }
+    set {
+      precondition((1...Roster.wholeShare).contains(newValue))
+      currentShare.store(newValue, ordering: .relaxed)
+    }
+  }
+
+  /// How many sessions in a row have failed there, over all workers, where its upstream leaves out those
+  /// that fail (`OutlierPlan`). The control thread may set it: to 0, to have them counted anew, or to one
+  /// below the bound, so that a single failure reaches it.
+  public var failuresInARow: Int {
+    get { currentFailures.load(ordering: .relaxed) }
+    set { currentFailures.store(newValue, ordering: .relaxed) }
+  }
+
+  /// A session has failed there. Returns whether that makes `max` in a row: said once, and again only after
+  /// one was served or the number was set.
+  func noteFailed(max: Int) -> Bool {
+    currentFailures.add(1, ordering: .relaxed).newValue == max
+  }
+
+  /// A session was served there. Returns whether `max` or more in a row had failed before: said once.
+  func noteServed(max: Int) -> Bool {
+    // Read before it is written: as a rule there is nothing to forget, and no worker takes the line of
+    // cache away from another.
+    guard currentFailures.load(ordering: .relaxed) > 0 else { return false }
+    return currentFailures.exchange(0, ordering: .relaxed) >= max
   }
 
   func counters(of worker: Int) -> EndpointCounters {

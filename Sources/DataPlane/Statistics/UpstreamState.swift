@@ -71,7 +71,8 @@ public final class UpstreamState: Sendable {
       held: count(.held), holdTimeouts: count(.holdTimeout), holdOverflows: count(.holdOverflow))
   }
 
-  /// Whether its endpoints may be picked. The control thread sets it; workers read it at their next pick.
+  /// Whether its endpoints may be picked. The control thread sets it and tells the topology
+  /// (`Topology.noteChange(ofUpstream:)`); workers read it at their next pick.
   public var serving: Serving {
     get { currentServing.load(ordering: .relaxed) }
     set { currentServing.store(newValue, ordering: .relaxed) }

@@ -112,6 +112,7 @@ extension Worker {
     session.pointee.search.failure = error
     guard let endpoint = session.pointee.endpoint else { return }
     tallies.endpoints[endpoint.position].noteFailure(error.reason)
+    if error.origin == .upstream { noteFailed(at: endpoint) }
   }
 
   /// Starts one attempt.
@@ -323,8 +324,8 @@ extension Worker {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
       return nil
     }
+    topology.endpoints[endpoint.position].giveBack()
     session.pointee.isCountedAtEndpoint = false
-    topology.endpoints[endpoint.position].state.sessions.giveBack()
     let upstream = topology.endpoints[endpoint.position].upstreamState
     upstream.sessions.giveBack()
     return upstream

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From "a session needs an endpoint" to one that is reserved for it: the balancer chooses among those
-// that can serve, tier by tier, and the choice is counted before anybody else can make it.
+// that can serve, tier by tier, and the choice is counted before anybody else can make it. No pick
+// looks at all endpoints, unless some have failed the session already and the draws do not find
+// one that has not.
 
 import Balancing
 import Plan
+import Reactor
 
 /// What became of looking for an endpoint.
 enum Pick: Equatable {
@@ -18,74 +21,90 @@ enum Pick: Equatable {
 }
 
 /// A worker's view of one upstream: whose turn it is. Loads and availability are shared with other
-/// workers through the endpoints' states.
+/// workers through the rosters.
 struct EndpointPicker {
   /// The upstream's `turnsVersion` that this was made for.
   let turnsVersion: Int
-  private var turns: [WeightedRoundRobin]
+  private var turns: [TierTurns]
   private var nextSource = 0
 
-  /// `offset` differs from worker to worker: they start at different places of the cycle.
-  init(_ upstream: Upstream, offset: Int) {
+  /// `offset` differs from worker to worker: they start at different places of the cycle. `rotation`
+  /// says who is first among equals.
+  init(_ upstream: Upstream, offset: Int, rotation: Int = 0) {
     turnsVersion = upstream.turnsVersion
     turns =
       upstream.balance == .roundRobin
-      ? upstream.tiers.map { tier in
-        WeightedRoundRobin(weights: tier.map(\.weight), offset: offset)
-      } : []
+      ? upstream.rosters.map { TierTurns($0, offset: offset, rotation: rotation) } : []
   }
 
-  /// An endpoint of `upstream` that is up and has room for one session more, which is counted there.
+  /// An endpoint of `upstream` that may get sessions and has room for one more, which is counted there.
   /// `tried` has the bits of the endpoints that have failed this session:
   /// with more than 64 endpoints an untried one may be passed over, too, which costs an attempt and
   /// bounds what a session remembers.
   mutating func pick(
     _ upstream: Upstream, of topology: Topology, tried: UInt64, random: inout SplitMix64
   ) -> Pick {
-    let failed = tried
-    var tried = tried
-    for (number, tier) in upstream.tiers.enumerated() {
-      while true {
-        let isUsable = { (position: Int) -> Bool in
-          let slot = tier[position].endpoint.position
-          return tried & topology.endpoints[slot].triedBit == 0
-            && topology.endpoints[slot].state.availability == .up
-            && !topology.endpoints[slot].isFull
-        }
-        let picked: Int?
-        switch upstream.balance {
-        case .roundRobin:
-          picked = turns[number].pick(where: isUsable)
-        default:
-          picked = LeastConnections.pick(
-            count: tier.count,
-            weight: { tier[$0].weight },
-            load: { topology.endpoints[tier[$0].endpoint.position].state.sessions.value },
-            random: &random, where: isUsable)
-        }
-        guard let picked else { break }
-        let slot = tier[picked].endpoint.position
-        let max = topology.endpoints[slot].sessionsMax
-        if topology.endpoints[slot].state.sessions.take(below: max) {
-          return .endpoint(tier[picked].endpoint)
-        }
-        // Another worker was faster at the last place.
-        tried |= topology.endpoints[slot].triedBit
+    guard upstream.state.serving != .none else { return .unavailable }
+    let first = firstTier(of: upstream, &random)
+    for step in upstream.rosters.indices {
+      let tier = (first + step) % upstream.rosters.count
+      let roster = upstream.rosters[tier]
+      // Again when other workers were faster at the last place of one; they are not all the time.
+      for _ in 0..<64 {
+        guard let position = choose(upstream, roster, tier, tried, &random) else { break }
+        if roster.take(position) { return .endpoint(roster.members[position].endpoint) }
       }
     }
-    return reason(upstream, topology, failed)
+    let reason = EndpointPicker.reason(upstream, tried)
+    guard reason == .tried, let endpoint = upstream.lastResort(tried: tried, random: &random)
+    else { return reason }
+    return .endpoint(endpoint)
+  }
+
+  // MARK: Tiers
+
+  /// Where to look first. A tier of which too little is healthy leaves a part to those after it; what all
+  /// of them leave goes to the first that has anybody.
+  private func firstTier(of upstream: Upstream, _ random: inout SplitMix64) -> Int {
+    guard upstream.spillOverPercent > 0, upstream.rosters.count > 1 else { return 0 }
+    for (tier, roster) in upstream.rosters.enumerated() where roster.usableTotal > 0 {
+      let healthy = roster.healthyWeight * 100
+      let needed = roster.weightTotal * upstream.spillOverPercent
+      if healthy >= needed || random.next(below: UInt64(needed)) < UInt64(max(0, healthy)) {
+        return tier
+      }
+    }
+    return 0
   }
 
   /// Why there is none to pick.
-  private func reason(_ upstream: Upstream, _ topology: Topology, _ failed: UInt64) -> Pick {
-    var reason = Pick.unavailable
-    for member in upstream.tiers.joined() where member.weight > 0 {
-      let endpoint = topology.endpoints[member.endpoint.position]
-      guard endpoint.state.availability == .up else { continue }
-      guard failed & endpoint.triedBit != 0 else { return .full }
-      reason = .tried
+  private static func reason(_ upstream: Upstream, _ tried: UInt64) -> Pick {
+    guard upstream.rosters.contains(where: { $0.usableTotal > 0 }) else { return .unavailable }
+    guard tried != 0 else { return .full }
+    for roster in upstream.rosters {
+      for (position, member) in roster.members.enumerated()
+      where tried & member.triedBit == 0 && roster.usableWeight(position) > 0 {
+        return .full
+      }
     }
-    return reason
+    return .tried
+  }
+
+  // MARK: Choosing
+
+  private mutating func choose(
+    _ upstream: Upstream, _ roster: Roster, _ tier: Int, _ tried: UInt64,
+    _ random: inout SplitMix64
+  ) -> Int? {
+    guard roster.rooms.total > 0 else { return nil }
+    switch upstream.balance {
+    case .roundRobin: return turns[tier].pick(roster, tried) ?? roster.draw(tried, &random)
+    case .random: return roster.draw(tried, &random)
+    case .leastConnections: return roster.least(tried, &random)
+    case .powerOfTwo: return roster.lessLoaded(roster.drawTwo(tried, &random))
+    case .first: return roster.first(tried)
+    case .sourceHash, .maglev, .peakEWMA: return roster.draw(tried, &random)
+    }
   }
 
   /// The source address for the next connection to an endpoint of `family`, in turn; `nil` leaves
@@ -100,16 +119,45 @@ struct EndpointPicker {
   }
 }
 
-extension Topology {
-  /// Whether an upstream has endpoints that would serve, and each of them is down.
-  func isAllDown(_ upstream: Upstream) -> Bool {
-    var isAnyDown = false
-    for tier in upstream.tiers {
-      for member in tier where member.weight > 0 {
-        guard endpoints[member.endpoint.position].state.availability == .down else { return false }
-        isAnyDown = true
+/// Whose turn it is in one tier, for one worker.
+private struct TierTurns {
+  /// So many that are full or have failed the session may lose their turn before chance decides.
+  private static var passesMax: Int { 16 }
+
+  private var turns: WeightedRoundRobin
+  /// The roster's changes up to here are in `turns`.
+  private var change: UInt64
+
+  init(_ roster: Roster, offset: Int, rotation: Int) {
+    change = roster.change
+    turns = WeightedRoundRobin(
+      weights: roster.members.indices.map(roster.usableWeight), offset: offset, rotation: rotation)
+  }
+
+  mutating func pick(_ roster: Roster, _ tried: UInt64) -> Int? {
+    if change != roster.change { catchUp(roster) }
+    for _ in 0..<TierTurns.passesMax {
+      guard let position = turns.pick() else { return nil }
+      if roster.isOpen(position, tried) { return position }
+    }
+    return nil
+  }
+
+  private mutating func catchUp(_ roster: Roster) {
+    let latest = roster.change
+    if latest >= change, latest - change < UInt64(Roster.changesMax) {
+      for number in change..<latest { follow(roster, roster.changed(at: number)) }
+      // Otherwise some were written over while they were read.
+      if roster.change - change < UInt64(Roster.changesMax) {
+        change = latest
+        return
       }
     }
-    return isAnyDown
+    change = roster.change
+    for position in roster.members.indices { follow(roster, position) }
+  }
+
+  private mutating func follow(_ roster: Roster, _ position: Int) {
+    turns.setWeight(roster.usableWeight(position), at: position)
   }
 }

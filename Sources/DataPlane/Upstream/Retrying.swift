@@ -96,14 +96,15 @@ extension Worker {
 }
 
 extension Topology {
-  /// Whether an endpoint that may get sessions has not failed a session yet.
+  /// Whether an endpoint that may get sessions has not failed a session yet; those that are ejected may get
+  /// the sessions that all others have failed.
   func hasUntried(_ upstream: Upstream, _ tried: UInt64) -> Bool {
     let serving = upstream.state.serving
     return upstream.tiers.contains { tier in
       tier.contains { member in
         let endpoint = endpoints[member.endpoint.position]
         return member.weight > 0 && tried & endpoint.triedBit == 0
-          && (serving == .panic || endpoint.state.availability == .up)
+          && (serving == .panic || endpoint.state.availability != .down)
       }
     }
   }

@@ -117,17 +117,23 @@ public struct Endpoint: Sendable {
   /// Tells it from others of its upstream, below 64: its own one, unless that has 64 endpoints or
   /// more, those included that were removed lately.
   public let number: Int
+  /// So many failed sessions in a row are reported; 0: they are not counted.
+  let failuresMax: Int
   /// What outlives this topology.
   public let state: EndpointState
   /// The same of its upstream, which counts the endpoint's sessions, too.
   let upstreamState: UpstreamState
   /// Whether it is gone from the plan.
   public var isRetired = false
+  /// Where workers look for it; `nil` until its upstream has seated it.
+  var seat: Seat?
 
-  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64.
+  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64,
+  /// `failuresMax` is `OutlierPlan.failures`, if its upstream has that.
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, number: Int, state: EndpointState, upstreamState: UpstreamState
+    host: String? = nil, number: Int, failuresMax: Int? = nil, state: EndpointState,
+    upstreamState: UpstreamState
   ) {
     self.upstreamState = upstreamState
     self.name = name
@@ -138,14 +144,12 @@ public struct Endpoint: Sendable {
     sessionsMax = plan.sessionsMax ?? .max
     precondition((0..<64).contains(number))
     self.number = number
+    self.failuresMax = failuresMax ?? 0
     self.state = state
   }
 
   /// The bit under which a session remembers that this endpoint has failed it.
   var triedBit: UInt64 { 1 << UInt64(number) }
-
-  /// Whether there is no room for one session more.
-  var isFull: Bool { state.sessions.value >= sessionsMax }
 }
 
 /// An upstream at run time.
@@ -181,6 +185,10 @@ public struct Upstream: Sendable {
   let hold: HoldPolicy?
   /// Its endpoints by priority, the most preferred first; none of them empty.
   public let tiers: [[Member]]
+  /// How much of a tier's weight must be healthy for it to get all sessions, in percent.
+  let spillOverPercent: Int
+  /// What workers share about each tier; none until `seat`.
+  var rosters: [Roster] = []
   /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
   /// on as long as this is the same.
   let turnsVersion: Int
@@ -198,6 +206,7 @@ public struct Upstream: Sendable {
     precondition(!members.isEmpty, "an upstream without endpoints")
     name = plan.name
     balance = plan.balance
+    spillOverPercent = plan.spillOverPercent
     self.state = state
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds

@@ -60,7 +60,8 @@ extension Worker {
       guard position >= pickers.count || pickers[position].turnsVersion != upstream.turnsVersion
       else { continue }
       let offset = Int(random.next(below: 64))
-      let picker = EndpointPicker(upstream, offset: offset)
+      let rotation = Int(random.next(below: 1 << 24))
+      let picker = EndpointPicker(upstream, offset: offset, rotation: rotation)
       if position < pickers.count { pickers[position] = picker } else { pickers.append(picker) }
     }
   }

@@ -97,6 +97,13 @@ public func raiseOpenFilesLimit() -> Int {
   return Int(clamping: limit.rlim_cur)
 }
 
+/// The hard limit of open files, to which `raiseOpenFilesLimit` would raise the soft one. Changes nothing.
+public func openFilesHardLimit() -> Int {
+  var limit = rlimit()
+  getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  return Int(clamping: limit.rlim_max)
+}
+
 /// The first 4 KiB of a file, for the small ones in /proc and /sys; `nil` if it cannot be read.
 func readSmallFile(_ path: String) -> String? {
   let number = open(path, O_RDONLY | O_CLOEXEC)

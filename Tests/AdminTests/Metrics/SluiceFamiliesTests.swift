@@ -71,6 +71,18 @@ import Testing
     """#
 
   private static let upstreams = #"""
+    # HELP sluice_upstream_endpoints Endpoints that would get sessions if they were healthy.
+    # TYPE sluice_upstream_endpoints gauge
+    sluice_upstream_endpoints{upstream="db"} 2
+    # HELP sluice_upstream_healthy_endpoints Endpoints that are neither down nor ejected.
+    # TYPE sluice_upstream_healthy_endpoints gauge
+    sluice_upstream_healthy_endpoints{upstream="db"} 1
+    # HELP sluice_upstream_serving Whether anybody is served: no without a healthy endpoint or quorum.
+    # TYPE sluice_upstream_serving gauge
+    sluice_upstream_serving{upstream="db"} 1
+    # HELP sluice_upstream_panic Whether all endpoints are used because so few are healthy.
+    # TYPE sluice_upstream_panic gauge
+    sluice_upstream_panic{upstream="db"} 1
     # HELP sluice_upstream_sessions Sessions that the upstream's endpoints have.
     # TYPE sluice_upstream_sessions gauge
     sluice_upstream_sessions{upstream="db"} 2
@@ -123,6 +135,12 @@ import Testing
     # TYPE sluice_connect_failures_total counter
     sluice_connect_failures_total{upstream="db",endpoint="db-0(10.0.0.1:5432)",reason="connect_refused"} 1
     sluice_connect_failures_total{upstream="db",endpoint="db-0(10.0.0.1:5432)",reason="reset"} 0
+    # HELP sluice_endpoint_ejected Whether the endpoint is left out because sessions have failed there.
+    # TYPE sluice_endpoint_ejected gauge
+    sluice_endpoint_ejected{upstream="db",endpoint="db-0(10.0.0.1:5432)"} 1
+    # HELP sluice_endpoint_ejections_total How often the endpoint was left out.
+    # TYPE sluice_endpoint_ejections_total counter
+    sluice_endpoint_ejections_total{upstream="db",endpoint="db-0(10.0.0.1:5432)"} 3
     # HELP sluice_endpoint_checks_total Health checks of the endpoint, by result.
     # TYPE sluice_endpoint_checks_total counter
     sluice_endpoint_checks_total{upstream="db",endpoint="db-0(10.0.0.1:5432)",result="ok"} 4

@@ -45,6 +45,28 @@ import Testing
     #expect(readiness.notes.isEmpty)
   }
 
+  @Test func anUpstreamWithoutItsQuorumIsDead() {
+    let partial = ReadinessFacts.Upstream(name: "db", endpoints: 3, endpointsUp: 1, quorum: 2)
+    #expect(
+      Readiness(facts(.serving, partial)).reasons == [
+        "upstream db: 1 of 3 endpoints up, and its quorum is 2"
+      ])
+    #expect(Readiness(facts(.serving, partial, up)).isReady)
+    let none = ReadinessFacts.Upstream(name: "db", endpoints: 3, endpointsUp: 0, quorum: 2)
+    #expect(
+      Readiness(facts(.serving, none)).reasons == ["upstream db: all 3 endpoints are down"])
+    let enough = ReadinessFacts.Upstream(name: "db", endpoints: 3, endpointsUp: 2, quorum: 2)
+    #expect(Readiness(facts(.serving, enough)) == Readiness())
+  }
+
+  @Test func anUpstreamInPanicServes() {
+    let panic = ReadinessFacts.Upstream(
+      name: "db", endpoints: 3, endpointsUp: 0, isInPanic: true)
+    #expect(
+      Readiness(facts(.serving, panic))
+        == Readiness(notes: ["upstream db: 0 of 3 endpoints up, so all are used"]))
+  }
+
   @Test func aWorkerThatHangsIsAReason() {
     var facts = facts(.serving, up)
     facts.silentWorkers = [1]

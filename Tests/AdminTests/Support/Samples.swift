@@ -25,9 +25,13 @@ extension MetricsSnapshot {
     checked.relayed = TrafficMetrics(uploadBytes: 12, downloadBytes: 13)
     checked.connectAttempts = 5
     checked.connectFailures = [("connect_refused", 1), ("reset", 0)]
+    checked.ejections = .init(isEjected: true, count: 3)
     checked.checks = .init(ok: 4, failed: 1, lastSeconds: 0.125)
     snapshot.endpoints = [checked, EndpointMetrics(upstream: "db", endpoint: "unix:@a\\b")]
     var upstream = UpstreamMetrics(upstream: "db")
+    upstream.endpoints = 2
+    upstream.healthyEndpoints = 1
+    upstream.isInPanic = true
     upstream.sessions = 2
     upstream.queue.now = 1
     upstream.queue.count = 5

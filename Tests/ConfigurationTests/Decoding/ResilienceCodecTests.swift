@@ -18,7 +18,9 @@ private func file(_ setting: String, endpoints: String = "[{address: \"h:1\", ma
 }
 
 private func upstream(_ setting: String) throws -> UpstreamPlan {
-  let decoded = decode(file(setting))
+  // Without a check, nobody is ever down.
+  let check = setting.hasPrefix("on_down") ? ", check: {tcp: {}}" : ""
+  let decoded = decode(file(setting + check))
   #expect(decoded.report == "")
   return try #require(decoded.plan).upstreams[0]
 }

@@ -160,6 +160,7 @@ struct TopologyLedgerKeepingTests {
     let book = Book()
     let first = book.build(plan([1, 2]))
     first.endpoints[1].state.availability = .down
+    first.noteChange(of: EndpointIndex(1))
     book.build(plan([1]))
     let third = book.build(plan([1, 2]))
     #expect(third.endpoints[1].state === first.endpoints[1].state)

@@ -332,7 +332,7 @@ import Testing
     let client = rig.connectClient()
     rig.settle()
     try #require(first.accepted.count == 1)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     for _ in 0..<3 { _ = rig.connectClient() }
     rig.settle()
     #expect(first.accepted.count == 1)
@@ -347,7 +347,7 @@ import Testing
     let rig = try Rig(RigPlan(ports: [9000, 9001]))
     let first = rig.kernel.serve(9000, .accepts)
     rig.kernel.serve(9001, .accepts)
-    for endpoint in rig.topology.endpoints { endpoint.state.availability = .down }
+    for endpoint in 0..<2 { rig.topology.mark(endpoint, .down) }
     let client = rig.connectClient()
     rig.settle()
     #expect(client.readEnd() == .failed(.connectionReset))
@@ -355,7 +355,7 @@ import Testing
     #expect(ends.map(\.end?.reason) == [.allDown])
     #expect(ends.map(\.end?.origin) == [.proxy])
     #expect(rig.worker.counters[.attempts] == 0)
-    rig.topology.endpoints[0].state.availability = .up
+    rig.topology.mark(0, .up)
     _ = rig.connectClient()
     rig.settle()
     #expect(first.accepted.count == 1)
@@ -366,7 +366,7 @@ import Testing
     let rig = try Rig(RigPlan(ports: [9000, 9001]))
     rig.kernel.serve(9000, .refuses)
     rig.kernel.serve(9001, .accepts)
-    rig.topology.endpoints[1].state.availability = .down
+    rig.topology.mark(1, .down)
     _ = rig.connectClient()
     rig.settle()
     #expect(end(rig)?.reason == .connectRefused)

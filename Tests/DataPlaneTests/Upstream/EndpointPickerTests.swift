@@ -61,11 +61,11 @@ import Testing
         endpoints: [
           EndpointPlan(port: 1), EndpointPlan(port: 2), EndpointPlan(port: 3, priority: 1),
         ]))
-    topology.endpoints[0].state.availability = .down
+    topology.mark(0, .down)
     #expect(picks(topology, 3) == [1, 1, 1])
-    topology.endpoints[1].state.availability = .down
+    topology.mark(1, .down)
     #expect(picks(topology, 2) == [2, 2])
-    topology.endpoints[0].state.availability = .up
+    topology.mark(0, .up)
     #expect(picks(topology, 2) == [0, 0])
   }
 
@@ -78,19 +78,19 @@ import Testing
           EndpointPlan(port: 3, sessionsMax: 1, priority: 1),
         ]))
     #expect(!topology.isAllDown(topology.upstreams[0]))
-    topology.endpoints[0].state.availability = .down
+    topology.mark(0, .down)
     // The other one is full, which is not the same.
     topology.endpoints[2].state.sessions.add()
     #expect(picks(topology, 1) == [nil])
     #expect(!topology.isAllDown(topology.upstreams[0]))
-    topology.endpoints[2].state.availability = .down
+    topology.mark(2, .down)
     #expect(topology.isAllDown(topology.upstreams[0]))
   }
 
   @Test func withoutAnyWeightNobodyIsDown() throws {
     let topology = try topology(
       UpstreamPlan(name: "u", endpoints: [EndpointPlan(port: 1, weight: 0)]))
-    topology.endpoints[0].state.availability = .down
+    topology.mark(0, .down)
     #expect(!topology.isAllDown(topology.upstreams[0]))
   }
 

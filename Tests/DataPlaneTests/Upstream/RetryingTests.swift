@@ -148,7 +148,7 @@ import Testing
     #expect(state.room.waiting.held == 5)
     #expect(state.statistics().retriesRefused > 0)
     #expect(state.statistics().retries == 0)
-    rig.topology.endpoints[1].state.availability = .down
+    rig.topology.mark(1, .down)
     let server = rig.kernel.serve(9000, .accepts)
     rig.advance(milliseconds: 600)
     #expect(server.accepted.count == 5)

@@ -262,12 +262,12 @@ extension Rig {
   func clientsGoOnAtTheRateOnceAnEndpointIsUp(workers: Int) throws {
     let rig = try waitingRig(hold: hold, workers: workers)
     let server = rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     _ = rig.connectClients(40)
     rig.advance(milliseconds: 3000)
     #expect(server.attemptCount == 0)
     #expect(rig.waiting == (0, 40))
-    rig.topology.endpoints[0].state.availability = .up
+    rig.topology.mark(0, .up)
     rig.advance(milliseconds: 100, step: 5)
     #expect((3...7).contains(server.accepted.count))
     rig.advance(milliseconds: 300, step: 5)
@@ -282,9 +282,9 @@ extension Rig {
   @Test func newcomersGoBehindThoseWhoAreHeld() throws {
     let rig = try waitingRig(hold: hold)
     let server = rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     _ = rig.connectClients(10)
-    rig.topology.endpoints[0].state.availability = .up
+    rig.topology.mark(0, .up)
     rig.advance(milliseconds: 50, step: 5)
     _ = rig.connectClients(1, from: 10)
     rig.advance(milliseconds: 400, step: 5)
@@ -299,7 +299,7 @@ extension Rig {
     let rig = try waitingRig(
       hold: HoldPlan(timeout: .milliseconds(300), length: 2, ratePerSecond: 50))
     rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     let clients = rig.connectClients(3)
     #expect(clients[2].readEnd() == .failed(.connectionReset))
     let full = rig.takeEnds().first?.end
@@ -357,7 +357,7 @@ extension Rig {
   @Test func whenTheHoldIsTakenAwayNobodyIsHeld() throws {
     let rig = try waitingRig(hold: hold)
     rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     let clients = rig.connectClients(3)
     rig.change { $0.upstreams[0].hold = nil }
     rig.settle()
@@ -370,9 +370,9 @@ extension Rig {
   @Test func whoeverIsHeldMayHaveToQueueThen() throws {
     let rig = try waitingRig(sessionsMax: 1, queue: QueuePlan(), hold: hold)
     let server = rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     let clients = rig.connectClients(4)
-    rig.topology.endpoints[0].state.availability = .up
+    rig.topology.mark(0, .up)
     rig.advance(milliseconds: 1000)
     #expect(server.accepted.count == 1)
     for number in 0..<4 {
@@ -388,7 +388,7 @@ extension Rig {
     let rig = try waitingRig(sessionsMax: 1, queue: QueuePlan(length: 100, timeout: .seconds(60)))
     rig.kernel.serve(9000, .accepts)
     let clients = rig.connectClients(5)
-    rig.topology.endpoints[0].state.availability = .down
+    rig.topology.mark(0, .down)
     rig.advance(milliseconds: 600)
     #expect(clients[1...].allSatisfy { $0.readEnd() == .failed(.connectionReset) })
     #expect(Set(rig.takeEnds().compactMap(\.end?.reason)) == [.allDown])

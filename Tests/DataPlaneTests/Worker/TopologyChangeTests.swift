@@ -247,7 +247,7 @@ struct PauseChangeTests {
     plan.upstreams.append(UpstreamPlan(name: "down", endpoints: [EndpointPlan(port: 9001)]))
     let rig = try Rig(plan)
     rig.kernel.serve(9000, .accepts)
-    rig.topology.endpoints[1].state.availability = .down
+    rig.topology.mark(1, .down)
     for _ in 0..<2 { _ = rig.connectClient(route: 0) }
     rig.settle()
     #expect(rig.worker.pause.reason == .routeSessionsMax(RouteIndex(0)))

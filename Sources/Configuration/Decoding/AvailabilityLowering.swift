@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// What follows from the health of endpoints, on its way to the plan: who is left out, when all are used, when
+// nobody is served. What contradicts itself is an error; what does nothing, or will hurt, is a warning at the
+// place where it stands, and only if that is the upstream itself: a default has to suit many.
+
+import Addressing
+import Plan
+
+extension Lowering {
+  /// Fills in what an upstream says about availability, or what is shared.
+  mutating func lowerAvailability(
+    of plan: inout UpstreamPlan, _ own: UpstreamSettings, _ shared: UpstreamSettings,
+    at range: SourceRange
+  ) {
+    if let outlier = own.outlier?.value { checkMeaning(of: outlier) }
+    plan.outlier = (own.outlier ?? shared.outlier)?.value.map(self.plan)
+    plan.panicPercent = (own.panicPercent ?? shared.panicPercent)?.value
+    plan.quorum = (own.quorum ?? shared.quorum)?.value ?? upstreamStandard.quorum
+    refuseContradictions(of: plan, own, shared)
+    warnOfIdleSettings(of: plan, own)
+    warnOfLongHold(plan, own, at: range)
+    if let onDown = own.onDown, onDown != .keep, plan.check == nil {
+      diagnostics.warning(
+        at: range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
+    }
+    warnOfOneAddress(plan.endpoints, at: range)
+  }
+
+  private func plan(of draft: OutlierDraft) -> OutlierPlan {
+    let standard = OutlierPlan()
+    let eject = draft.eject?.value ?? standard.eject
+    return OutlierPlan(
+      failures: draft.failures ?? standard.failures, eject: eject,
+      ejectMax: draft.ejectMax?.value ?? max(standard.ejectMax, eject),
+      sharePercent: draft.sharePercent ?? standard.sharePercent)
+  }
+
+  /// Reports what makes no sense in a policy, whichever endpoints it is for.
+  mutating func checkMeaning(of draft: OutlierDraft) {
+    guard let longest = draft.ejectMax else { return }
+    let eject = draft.eject?.value ?? OutlierPlan().eject
+    guard longest.value < eject else { return }
+    diagnostics.error(
+      at: longest.range,
+      "the longest time is shorter than the first one, \(eject.configurationText)",
+      hints: ["`eject_max` must not be shorter than `eject`"], isShape: false)
+  }
+
+  private mutating func refuseContradictions(
+    of plan: UpstreamPlan, _ own: UpstreamSettings, _ shared: UpstreamSettings
+  ) {
+    let remedy = "in the upstream \(quoted(plan.name)) "
+    if plan.panicPercent != nil, plan.quorum > 1,
+      let place = own.panicPercent?.range ?? own.quorum?.range ?? shared.panicPercent?.range
+    {
+      diagnostics.error(
+        at: place,
+        "`panic` and a `quorum` contradict each other: when few endpoints are healthy, one uses all of them, "
+          + "the other none",
+        hints: [remedy + "leave one out, or write `panic: off` or `quorum: 1`"], isShape: false)
+    }
+    if let panic = own.panicPercent ?? shared.panicPercent, panic.value != nil,
+      plan.check?.asksRole == true
+    {
+      diagnostics.error(
+        at: panic.range,
+        "`panic` would use endpoints that do not have the role which the `check` of \(quoted(plan.name)) asks for",
+        hints: [remedy + "leave it out, or write `panic: off`"], isShape: false)
+    }
+    let serving = plan.endpoints.count { $0.weight > 0 }
+    if let quorum = own.quorum ?? shared.quorum, !plan.endpoints.isEmpty, !plan.hasNames,
+      quorum.value > max(1, serving)
+    {
+      diagnostics.error(
+        at: quorum.range,
+        "a quorum of \(quorum.value) is never there: \(quoted(plan.name)) has "
+          + "\(serving) endpoint\(serving == 1 ? "" : "s") to serve",
+        hints: own.quorum == nil ? [remedy + "write `quorum: \(serving)`"] : [], isShape: false)
+    }
+  }
+
+  private mutating func warnOfIdleSettings(of plan: UpstreamPlan, _ own: UpstreamSettings) {
+    let isSingle = plan.endpoints.count == 1 && !plan.hasNames
+    let neverIll = plan.check == nil && plan.outlier == nil
+    if let outlier = own.outlier, outlier.value != nil, isSingle {
+      diagnostics.warning(
+        at: outlier.range, "there is one endpoint, which is never left out: there would be nobody")
+    }
+    if let panic = own.panicPercent, panic.value != nil {
+      if neverIll {
+        diagnostics.warning(
+          at: panic.range,
+          "without `check` and `outlier`, every endpoint is healthy, so there is no panic")
+      } else if isSingle {
+        diagnostics.warning(
+          at: panic.range, "with one endpoint, panic only means that its checks count for nothing")
+      }
+    }
+    if let quorum = own.quorum, quorum.value > 1, neverIll {
+      diagnostics.warning(
+        at: quorum.range,
+        "without `check` and `outlier`, every endpoint is healthy, so the quorum is always there")
+    }
+  }
+
+  /// Who waits at the end of a long line is let go too late, however soon an endpoint is back.
+  private mutating func warnOfLongHold(
+    _ plan: UpstreamPlan, _ own: UpstreamSettings, at range: SourceRange
+  ) {
+    // Nobody has written what is there by default.
+    guard case .some(.some(let draft)) = own.hold, let hold = plan.hold,
+      draft.length != nil || draft.ratePerSecond != nil
+    else { return }
+    let (seconds, attoseconds) = hold.timeout.components
+    let letGo = Double(hold.ratePerSecond) * (Double(seconds) + Double(attoseconds) / 1e18)
+    guard Double(hold.length) > letGo else { return }
+    diagnostics.warning(
+      at: range,
+      "\(hold.length) clients may wait in `hold`, but within its \(hold.timeout.configurationText) only "
+        + "\(Int(letGo)) go on, at \(hold.ratePerSecond) per second",
+      hints: ["a shorter `length` turns away at once those who would wait in vain; or raise `rate`"]
+    )
+  }
+
+  /// Endpoints that share a machine share its end. On this machine, that would be the proxy's, too.
+  private mutating func warnOfOneAddress(_ endpoints: [EndpointPlan], at range: SourceRange) {
+    let addresses = endpoints.filter { $0.weight > 0 }.map { endpoint -> SocketAddress? in
+      if case .socket(let address) = endpoint.address { address } else { nil }
+    }
+    guard Set(addresses).count > 1, let first = addresses[0], let ip = first.ip, !first.isLoopback,
+      addresses.allSatisfy({ $0?.ip == ip })
+    else { return }
+    diagnostics.warning(
+      at: range, "all endpoints of this upstream are at one address, \(ip)",
+      hints: ["when that machine is gone, so are all of them"])
+  }
+}
+
+extension UpstreamPlan {
+  /// Whether an endpoint is given by a host name, which may stand for several.
+  fileprivate var hasNames: Bool {
+    endpoints.contains { if case .name = $0.address { true } else { false } }
+  }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all workers together know about one tier of an upstream: who may be picked, by how much, and who
+// carries how much. It is kept from topology to topology as long as the tier's members are the same.
+//
+// The control thread says who may be picked (`noteChange`), workers how full they are (`noteLoad`). What a
+// pick looks at is derived from that and kept ready in trees, so that nobody has to look at all
+// members; it is right at rest, and a pick verifies what it has chosen.
+
+import Balancing
+import Synchronization
+
+/// One tier of an upstream. Any thread may use it.
+final class Roster: Sendable {
+  /// An endpoint of the tier.
+  struct Member: Sendable {
+    let endpoint: EndpointIndex
+    let state: EndpointState
+    /// As in the configuration: 0 to 256.
+    let weight: Int
+    let sessionsMax: Int
+    let triedBit: UInt64
+
+    func isSame(as other: Member) -> Bool {
+      endpoint == other.endpoint && state === other.state && weight == other.weight
+        && sessionsMax == other.sessionsMax && triedBit == other.triedBit
+    }
+  }
+
+  /// The share of an endpoint that has all of its weight.
+  static var wholeShare: Int { 256 }
+  /// How many changes a worker may be behind before it looks at all members again.
+  static var changesMax: Int { 256 }
+
+  let members: [Member]
+  let upstream: UpstreamState
+  /// The version of the topology that it was made for.
+  let version: Int
+  /// The sum of the configured weights.
+  let weightTotal: Int
+  /// How many members have a weight.
+  let memberCount: Int
+
+  /// Weight × share of those that may be picked and have room, 0 of the others.
+  let rooms: WeightTree
+  /// The sessions per weight of the same, if the policy asks for them.
+  let loads: LoadTree?
+
+  /// Weight × share of those that may be picked, whether they have room or not.
+  private let usable: SharedWords
+  private let currentUsableTotal = Atomic<Int>(0)
+  private let currentHealthyWeight = Atomic<Int>(0)
+  private let currentUpCount = Atomic<Int>(0)
+  /// The positions of the last changes, and how many there were. Rosters do not share numbers, so that a
+  /// worker finds out when it comes to another one.
+  private let changes = SharedWords(count: changesMax)
+  private let currentChange: Atomic<UInt64>
+  private let isUp: SharedWords
+
+  /// A roster of what its members' states say now. There must be one member at least.
+  init(
+    _ members: [Member], of upstream: UpstreamState, version: Int, keepsLoads: Bool
+  ) {
+    self.members = members
+    self.upstream = upstream
+    self.version = version
+    weightTotal = members.reduce(0) { $0 + $1.weight }
+    memberCount = members.count { $0.weight > 0 }
+    rooms = WeightTree(count: members.count)
+    loads = keepsLoads ? LoadTree(count: members.count) : nil
+    usable = SharedWords(count: members.count)
+    isUp = SharedWords(count: members.count)
+    currentChange = Atomic(UInt64(version) << 40)
+    noteChanges()
+  }
+
+  // MARK: Who may be picked
+
+  /// Weight × share of a member, 0 while it may not be picked.
+  func usableWeight(_ position: Int) -> Int { Int(usable[position]) }
+
+  /// The sum of those.
+  var usableTotal: Int { currentUsableTotal.load(ordering: .relaxed) }
+
+  /// The sum of the configured weights of those that may be picked.
+  var healthyWeight: Int { currentHealthyWeight.load(ordering: .relaxed) }
+
+  /// Whether no member that has a weight is up; false when none has one.
+  var isAllDown: Bool { memberCount > 0 && currentUpCount.load(ordering: .relaxed) == 0 }
+
+  /// Looks at all members' states again. The control thread.
+  func noteChanges() {
+    for position in members.indices { noteChange(position) }
+  }
+
+  /// Looks at a member's state again. The control thread.
+  func noteChange(_ position: Int) {
+    let member = members[position]
+    let isMemberUp = member.state.availability == .up
+    let wasUp = isUp[position] != 0
+    if isMemberUp != wasUp, member.weight > 0 {
+      isUp[position] = isMemberUp ? 1 : 0
+      currentUpCount.add(isMemberUp ? 1 : -1, ordering: .relaxed)
+    }
+    let mayBePicked = isMemberUp || upstream.serving == .panic
+    let next = mayBePicked ? member.weight * member.state.share : 0
+    let before = usableWeight(position)
+    if next != before {
+      usable[position] = UInt32(next)
+      currentUsableTotal.add(next - before, ordering: .relaxed)
+      if (next == 0) != (before == 0) {
+        currentHealthyWeight.add(
+          next == 0 ? -member.weight : member.weight, ordering: .relaxed)
+      }
+      let change = currentChange.load(ordering: .relaxed)
+      changes[Int(change % UInt64(Roster.changesMax))] = UInt32(position)
+      currentChange.store(change + 1, ordering: .releasing)
+    }
+    renewRoom(position)
+    renewLoad(position)
+  }
+
+  /// The number of the latest change.
+  var change: UInt64 { currentChange.load(ordering: .acquiring) }
+
+  /// Which member the change with this number was about. Whoever asks must look at `change`
+  /// afterwards: when that is `changesMax` further, the answer is another's.
+  func changed(at change: UInt64) -> Int {
+    Int(changes[Int(change % UInt64(Roster.changesMax))])
+  }
+
+  // MARK: Loads
+
+  /// Counts a session at a member, unless that is full.
+  func take(_ position: Int) -> Bool {
+    let member = members[position]
+    let isTaken = member.state.sessions.take(below: member.sessionsMax)
+    noteLoad(position)
+    return isTaken
+  }
+
+  /// The number of sessions of a member has changed.
+  func noteLoad(_ position: Int) {
+    if loads != nil { renewLoad(position) }
+    if members[position].sessionsMax != .max { renewRoom(position) }
+  }
+
+  func sessions(_ position: Int) -> Int {
+    // Counts are taken before they are found to be too many, and given back.
+    max(0, members[position].state.sessions.value)
+  }
+
+  private func room(_ position: Int) -> UInt64 {
+    sessions(position) < members[position].sessionsMax ? UInt64(usable[position]) : 0
+  }
+
+  private func load(_ position: Int) -> UInt64? {
+    let weight = Int(room(position))
+    return weight == 0 ? nil : LoadTree.load(sessions: sessions(position), weight: weight)
+  }
+
+  /// Makes the leaf say what is true. Looks again after writing: whoever has changed the truth in
+  /// between may have looked at the leaf before.
+  private func renewRoom(_ position: Int) {
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    while true {
+      let next = room(position)
+      if rooms[position] == next { return }
+      rooms[position] = next
+    }
+  }
+
+  func renewLoad(_ position: Int) {
+    guard let loads else { return }
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    while true {
+      let next = load(position)
+      if loads[position] == next { return }
+      loads[position] = next
+    }
+  }
+
+  /// Whether the leaf of a member says what is true; if not, it does afterwards.
+  func verifyLoad(_ position: Int) -> Bool {
+    guard let loads, loads[position] != load(position) else { return true }
+    renewLoad(position)
+    return false
+  }
+}
+
+/// Where an endpoint stands in its roster.
+struct Seat: Sendable {
+  let roster: Roster
+  let position: Int
+}
+
+extension Endpoint {
+  /// A session at the endpoint is over.
+  func giveBack() {
+    state.sessions.giveBack()
+    guard let seat else { return }
+    seat.roster.noteLoad(seat.position)
+  }
+}
+
+extension Upstream {
+  /// Makes the rosters of its tiers, or goes on with those of `previous` where nothing is
+  /// different, and tells its members where they stand. `previous` is the same upstream in the topology
+  /// before, if it was there.
+  public mutating func seat(
+    _ endpoints: inout [Endpoint], version: Int, previous: Upstream? = nil
+  ) {
+    rosters = tiers.enumerated().map { number, tier in
+      let members = tier.map { member in
+        let endpoint = endpoints[member.endpoint.position]
+        return Roster.Member(
+          endpoint: member.endpoint, state: endpoint.state, weight: member.weight,
+          sessionsMax: endpoint.sessionsMax, triedBit: endpoint.triedBit)
+      }
+      if let previous, !previous.isRetired, previous.balance == balance,
+        previous.rosters.indices.contains(number)
+      {
+        let roster = previous.rosters[number]
+        if roster.upstream === state, roster.members.count == members.count,
+          zip(roster.members, members).allSatisfy({ $0.isSame(as: $1) })
+        {
+          return roster
+        }
+      }
+      return Roster(members, of: state, version: version, keepsLoads: balance == .leastConnections)
+    }
+    for roster in rosters {
+      for (position, member) in roster.members.enumerated() {
+        endpoints[member.endpoint.position].seat = Seat(roster: roster, position: position)
+      }
+    }
+  }
+}
+
+extension Topology {
+  /// Tells of a change of an endpoint's `availability` or `share`: workers pick by it from now on.
+  /// The control thread, after it has set them.
+  public func noteChange(of endpoint: EndpointIndex) {
+    guard let seat = endpoints[endpoint.position].seat else { return }
+    seat.roster.noteChange(seat.position)
+  }
+
+  /// Tells of a change that is about all endpoints of an upstream, such as its state's `serving`. Takes as
+  /// long as it has endpoints. The control thread.
+  public func noteChange(ofUpstream position: Int) {
+    for roster in upstreams[position].rosters { roster.noteChanges() }
+  }
+
+  /// Tells that all workers have come to this topology. Until now those before it have counted sessions in
+  /// rosters of their own where members are different: those of this one are corrected.
+  public func settle() {
+    for upstream in upstreams where !upstream.isRetired {
+      for roster in upstream.rosters where roster.version == version { roster.noteChanges() }
+    }
+  }
+
+  /// Whether an upstream has endpoints that would serve, and none of them is up. Takes no longer for more
+  /// endpoints.
+  func isAllDown(_ upstream: Upstream) -> Bool {
+    var isAnyDown = false
+    for roster in upstream.rosters where roster.memberCount > 0 {
+      guard roster.isAllDown else { return false }
+      isAnyDown = true
+    }
+    return isAnyDown
+  }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// `outlier`: an endpoint that fails sessions gets none for a while.
+
+import Foundation
+import Testing
+
+@Suite("outlier")
+struct OutlierTests {
+  private func proxy(_ endpoints: [String], _ outlier: String, _ more: String = "") throws
+    -> ProxyProcess
+  {
+    try ProxyProcess(file(endpoints, outlier, more))
+  }
+
+  private func file(_ endpoints: [String], _ outlier: String, _ more: String = "") -> String {
+    let list = endpoints.map { "\"\($0)\"" }.joined(separator: ", ")
+    return """
+      workers: 2
+      admin: {listen: "127.0.0.1:0"}
+      routes:
+        r: {listen: "127.0.0.1:0", to: u}
+      upstreams:
+        u: {endpoints: [\(list)], outlier: \(outlier)\(more)}
+      """
+  }
+
+  /// Opens sessions, each of which is served, until the log says something.
+  private func askUntil(_ message: String, _ proxy: ProxyProcess) throws -> LogLine {
+    for _ in 0..<1000 {
+      _ = try? Connection(proxy.address()).ask("x")
+      let lines = logLines(proxy.program.errorText).filter { $0.message == message }
+      if let line = lines.first { return line }
+      _ = proxy.program.wait(within: 0.005) { nil as Int? }
+    }
+    throw ScenarioFailure("it is never said: \(message)\n\(proxy.program.errorText)")
+  }
+
+  @Test("An endpoint that refuses is ejected, and then costs no session an attempt")
+  func refusing() throws {
+    let (refusing, server) = (try RefusingPort(), try Server.named("a"))
+    let proxy = try proxy(
+      [refusing.address, server.address], "{failures: 3, eject: 1h, eject_max: 1h}")
+    let line = try askUntil("endpoint is ejected", proxy)
+    #expect(line.level == "warning")
+    #expect(line["upstream"] == "u")
+    #expect(line["endpoint"] == refusing.address)
+    #expect(line["failures"] == "3")
+    #expect(line["for"] == "1h")
+    let before = try proxy.records(1).count
+    for _ in 0..<6 { #expect(try Connection(proxy.address()).ask("") == "a") }
+    let records = try proxy.records(before + 6)
+    #expect(records.suffix(6).allSatisfy { $0["attempts"] == "1" && $0["end"] == "finished" })
+    // No client has noticed.
+    #expect(records.allSatisfy { $0["end"] == "finished" })
+  }
+
+  @Test("It comes back when its time is over, and serves again")
+  func returning() throws {
+    var refusing: RefusingPort? = try RefusingPort()
+    let (server, address) = (try Server.named("a"), refusing?.address ?? "")
+    let proxy = try proxy([address, server.address], "{failures: 1, eject: 100ms}")
+    _ = try askUntil("endpoint is ejected", proxy)
+    refusing = nil
+    let back = try Server.named("b", at: address)
+    let line = try askUntil("endpoint is ejected no more", proxy)
+    #expect(line["cause"] == "its time is over")
+    #expect(line["endpoint"] == address)
+    var names: Set<String> = []
+    for _ in 0..<1000 where names != ["a", "b"] {
+      names.insert(try Connection(proxy.address()).ask(""))
+    }
+    #expect(names == ["a", "b"])
+    withExtendedLifetime(back) {}
+  }
+
+  @Test("One that breaks before a byte has come back is ejected, too")
+  func breaking() throws {
+    let broken = try Server { connection in
+      _ = try connection.receive(1)
+      connection.reset()
+    }
+    let server = try Server.named("a")
+    let proxy = try proxy(
+      [broken.address, server.address], "{failures: 2, eject: 1h, eject_max: 1h}")
+    let line = try askUntil("endpoint is ejected", proxy)
+    #expect(line["endpoint"] == broken.address)
+    for _ in 0..<4 { #expect(try Connection(proxy.address()).ask("x") == "a") }
+  }
+
+  @Test("The last healthy endpoint is never ejected")
+  func last() throws {
+    let (one, other) = (try RefusingPort(), try RefusingPort())
+    let proxy = try proxy(
+      [one.address, other.address], "{failures: 1, eject: 1h, eject_max: 1h, share: 100%}")
+    let line = try askUntil("endpoint keeps failing and is not ejected", proxy)
+    #expect(line["cause"] == "it is needed")
+    #expect(
+      logLines(proxy.program.errorText).filter { $0.message == "endpoint is ejected" }.count == 1)
+  }
+
+  @Test("Without the policy any more, it is back at once")
+  func removed() throws {
+    let (refusing, server) = (try RefusingPort(), try Server.named("a"))
+    let endpoints = [refusing.address, server.address]
+    let proxy = try proxy(endpoints, "{failures: 1, eject: 1h, eject_max: 1h}")
+    _ = try askUntil("endpoint is ejected", proxy)
+    #expect(try proxy.reload(file(endpoints, "off")).message == "reloaded")
+    #expect(
+      proxy.event("endpoint is ejected no more")?["cause"]
+        == "the configuration leaves out none")
+  }
+
+  @Test("Metrics say who is ejected, and how often")
+  func metrics() throws {
+    let (refusing, server) = (try RefusingPort(), try Server.named("a"))
+    let proxy = try proxy(
+      [refusing.address, server.address], "{failures: 1, eject: 1h, eject_max: 1h}")
+    _ = try askUntil("endpoint is ejected", proxy)
+    let text = try adminPage("/metrics", of: proxy)
+    let labels = "{upstream=\"u\",endpoint=\"\(refusing.address)\"}"
+    #expect(text.contains("sluice_endpoint_ejected\(labels) 1\n"))
+    #expect(text.contains("sluice_endpoint_ejections_total\(labels) 1\n"))
+    #expect(text.contains("sluice_endpoint_up\(labels) 0\n"))
+    #expect(text.contains("sluice_upstream_endpoints{upstream=\"u\"} 2\n"))
+    #expect(text.contains("sluice_upstream_healthy_endpoints{upstream=\"u\"} 1\n"))
+    #expect(text.contains("sluice_upstream_serving{upstream=\"u\"} 1\n"))
+  }
+}
+
+/// What the admin interface of a proxy answers.
+func adminPage(_ path: String, of proxy: ProxyProcess) throws -> String {
+  let address = try #require(proxy.event("admin interface")?["at"])
+  let connection = try Connection(address)
+  try connection.send("GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  return try connection.rest()
+}
