@@ -135,7 +135,8 @@ final class Schedule {
     }
     plan.upstreams = (0..<2).map { upstream in
       UpstreamPlan(
-        name: "upstream \(upstream)", balance: dice.below(2) == 0 ? .roundRobin : .leastConnections,
+        name: "upstream \(upstream)",
+        balance: ChoosingTests.all[dice.below(ChoosingTests.all.count)],
         connect: .seconds(2), attempt: .milliseconds(500),
         endpoints: (0..<dice.within(1...3)).map { number in
           EndpointPlan(

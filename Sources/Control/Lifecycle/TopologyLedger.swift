@@ -207,7 +207,8 @@ final class TopologyLedger {
         Draft.put(
           Endpoint(
             endpoint, name: name, upstreamName: plan.name, address: address, host: host,
-            number: memory.number, state: memory.state), at: position, in: &all)
+            ordinal: key.ordinal, number: memory.number, state: memory.state), at: position,
+          in: &all)
         members.append(
           (Upstream.Member(EndpointIndex(position), weight: endpoint.weight), endpoint.priority))
       }

@@ -108,7 +108,8 @@ struct Session: ~Copyable {
 
   let client: PeerAddress
   let acceptedAt: Instant
-  /// When the current attempt to connect, or the current flush, began.
+  /// When the current attempt to connect, or the current flush, began; in between, when an answer began to
+  /// be waited for.
   var stepStartedAt: Instant
   /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant

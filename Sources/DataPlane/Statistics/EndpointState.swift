@@ -2,6 +2,8 @@
 // What is remembered of an endpoint from one topology to the next: whether it is up, how many
 // sessions it has, and what has happened with it. The object is the endpoint's identity at run time.
 
+import Balancing
+import Reactor
 import Synchronization
 
 /// Whether an endpoint may get sessions.
@@ -40,7 +42,9 @@ public final class EndpointState: Sendable {
   /// The sessions at the endpoint, over all workers.
   public let sessions = SessionCount()
   private let currentAvailability = Atomic<Availability>(.up)
-  private let currentShare = Atomic<Int>(Roster.wholeShare)
+  private let currentShare = Atomic<Int>(SlowStart.whole)
+  /// How long it takes to answer, where its upstream measures that.
+  private let latency = Atomic<UInt64>(0)
   private let table: CounterTable
 
   /// An endpoint that is up and has no session, for `workers` workers.
@@ -60,10 +64,21 @@ public final class EndpointState: Sendable {
   public var share: Int {
     get { currentShare.load(ordering: .relaxed) }
     set {
-      precondition((1...Roster.wholeShare).contains(newValue))
+      precondition((1...SlowStart.whole).contains(newValue))
       currentShare.store(newValue, ordering: .relaxed)
     }
   }
+
+  /// Takes up how long something took. When several threads do at once, one or the other is lost.
+  func noteLatency(nanoseconds: UInt64, at now: Instant, decayNanoseconds: UInt64) {
+    let before = latency.load(ordering: .relaxed)
+    let after = PeakAverage(rawValue: before).adding(
+      nanoseconds: nanoseconds, at: now.nanoseconds, decayNanoseconds: decayNanoseconds)
+    latency.store(after.rawValue, ordering: .relaxed)
+  }
+
+  /// The average of that.
+  var averageLatency: PeakAverage { PeakAverage(rawValue: latency.load(ordering: .relaxed)) }
 
   func counters(of worker: Int) -> EndpointCounters {
     EndpointCounters(block: table.block(of: worker))

@@ -3,6 +3,8 @@
 // endpoint that has not failed this session yet, while the upstream's `connect` time lasts; nothing
 // has been written to any of them, so nothing can be replayed.
 
+import Balancing
+import Plan
 import Reactor
 
 extension Worker {
@@ -29,7 +31,8 @@ extension Worker {
         }
       }
       let pick = pickers[upstreamNumber].pick(
-        upstream, of: topology, tried: session.pointee.triedEndpoints, random: &random)
+        upstream, of: topology, tried: session.pointee.triedEndpoints,
+        key: hashKey(of: session.pointee, upstream), at: now, random: &random)
       guard case .endpoint(let endpoint) = pick else {
         return connectFailed(index, session, failure)
       }
@@ -41,6 +44,21 @@ extension Worker {
         failure = error
       }
     }
+  }
+
+  /// What a hash tells the session apart by; without a hash, nothing.
+  private func hashKey(of session: borrowing Session, _ upstream: Upstream) -> UInt64 {
+    guard let plan = upstream.hash else { return 0 }
+    var prefix: (high: UInt64, low: UInt64)?
+    switch plan.key {
+    case .source: prefix = session.client.prefix(v4: 32, v6: 128)
+    case .prefix(let v4, let v6): prefix = session.client.prefix(v4: v4, v6: v6)
+    case .route: return topology.routes[session.route.position].hashKey
+    }
+    var hash = StableHash()
+    hash.add(prefix?.high ?? 0)
+    hash.add(prefix?.low ?? 0)
+    return hash.value
   }
 
   /// Begins with an endpoint that was picked, and counted there.
@@ -60,6 +78,31 @@ extension Worker {
     counters[.attemptsFailed] += 1
     guard let endpoint = session.pointee.endpoint else { return }
     tallies.endpoints[endpoint.position].noteFailure(error.reason)
+    let upstream = upstream(of: session.pointee)
+    // Who fails at once must not look quick: it counts as if the whole time had been spent.
+    if upstream.measure != nil, error.origin == .upstream {
+      topology.endpoints[endpoint.position].state.noteLatency(
+        nanoseconds: upstream.attemptNanoseconds, at: now,
+        decayNanoseconds: upstream.decayNanoseconds)
+    }
+  }
+
+  private func noteLatency(_ session: UnsafeMutablePointer<Session>, of what: EWMAPlan.Measure) {
+    let upstream = upstream(of: session.pointee)
+    guard upstream.measure == what, let endpoint = session.pointee.endpoint else { return }
+    topology.endpoints[endpoint.position].state.noteLatency(
+      nanoseconds: now.nanoseconds(since: session.pointee.stepStartedAt), at: now,
+      decayNanoseconds: upstream.decayNanoseconds)
+  }
+
+  /// Nothing had come back from the endpoint before these bytes moved. The time counts from the first byte
+  /// to it; if the endpoint speaks first, from the connection.
+  func noteFirstBytes(_ session: UnsafeMutablePointer<Session>, uploadBefore: UInt64) {
+    if session.pointee.download.bytes > 0 {
+      noteLatency(session, of: .firstByte)
+    } else if uploadBefore == 0, session.pointee.upload.bytes > 0 {
+      session.pointee.stepStartedAt = now
+    }
   }
 
   /// Starts one attempt.
@@ -207,6 +250,8 @@ extension Worker {
   private func establish(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     session.pointee.state = .relaying
     session.pointee.upstream.flags.insert(.writable)
+    noteLatency(session, of: .connect)
+    session.pointee.stepStartedAt = now
     let nanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
     session.pointee.connectNanoseconds = nanoseconds
     tallies.routes[session.pointee.route.position].noteConnected(after: nanoseconds)
