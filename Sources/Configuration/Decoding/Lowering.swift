@@ -137,7 +137,8 @@ struct Lowering {
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
       backlog: own.backlog ?? shared.backlog ?? routeStandard.backlog,
       tcp: tcp(own.tcp, shared.tcp),
-      access: own.log?.access ?? shared.log?.access ?? routeStandard.access)
+      access: own.log?.access ?? shared.log?.access ?? routeStandard.access,
+      hashKey: own.hashKey ?? shared.hashKey)
   }
 
   private mutating func upstream(
@@ -167,11 +168,15 @@ struct Lowering {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
+    let policy = balance(own.balance, shared.balance, name: name, plans)
     return UpstreamPlan(
-      name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
+      name: name, balance: policy,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check(own.check, shared.check, name: name, endpoints),
-      resolve: resolve(own.resolve, shared.resolve, plans), endpoints: plans)
+      resolve: resolve(own.resolve, shared.resolve, plans),
+      slowStart: slowStart(own.slowStart, shared.slowStart, policy),
+      spillOverPercent: own.spillOverPercent ?? shared.spillOverPercent
+        ?? upstreamStandard.spillOverPercent, endpoints: plans)
   }
 
   private mutating func resolve(

@@ -39,6 +39,9 @@ private let settingNotes: KeyNotes = [
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
   "idle": "it belongs to a route", "policy": "did you mean `balance`?",
+  "lb_policy": "did you mean `balance`?", "slowstart": "did you mean `slow_start`?",
+  "warmup": "did you mean `slow_start`?", "hash_key": "it belongs to a route",
+  "overflow": "did you mean `spill_over`?", "spillover": "did you mean `spill_over`?",
 ]
 
 /// In the order of the documentation.
