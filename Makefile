@@ -66,7 +66,7 @@ lint: ## Check formatting and style of all sources, scripts, YAML and the Docker
 
 .PHONY: format
 format: ## Format the sources
-	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Picks
 
 .PHONY: image image-test
 image: ## Build the container image sluice:latest (IMAGE=NAME, ENGINE=podman)

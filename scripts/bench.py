@@ -280,6 +280,28 @@ def build_load() -> Path:
     return PACKAGE / ".build/release/load"
 
 
+def measure_picks() -> list[dict[str, object]]:
+    """What choosing an endpoint costs, by policy, with few and with many endpoints."""
+    command = ["swift", "build", "--configuration", "release", "--package-path", str(proxies.ROOT)]
+    command += ["--static-swift-stdlib", "--product", "bench-picks", "--quiet"]
+    subprocess.run(command, check=True)
+    output = subprocess.run(
+        [str(proxies.ROOT / ".build/release/bench-picks")],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    results = [json.loads(line) for line in output.splitlines()]
+    print("\npicks  [ns of CPU per pick, counted and given back]")
+    by_policy: dict[str, dict[int, float]] = {}
+    for result in results:
+        by_policy.setdefault(result["policy"], {})[result["endpoints"]] = result["nanoseconds"]
+    for policy, figures in by_policy.items():
+        parts = (f"{figure:7.1f} with {count:,}" for count, figure in figures.items())
+        print(f"  {policy:20} {', '.join(parts)}")
+    return results
+
+
 def present(kinds: list[str]) -> list[str]:
     """Those that are there; a missing one is said to be missing."""
     found = []
@@ -352,6 +374,9 @@ def main() -> int:
         for case in CASES
         if not arguments.case or any(case.name.startswith(name) for name in arguments.case)
     ]
+    picks: list[dict[str, object]] = []
+    if not arguments.case or any("picks".startswith(name) for name in arguments.case):
+        picks = measure_picks()
     load = build_load()
     where = network.isolate() if arguments.network == "own" else network.congestion()
     print(f"network: {where}")
@@ -378,6 +403,7 @@ def main() -> int:
             "network": where,
             "access_log": arguments.access_log,
             "cases": results,
+            "picks": picks,
         }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         print(f"\nwritten: {arguments.json}")
