@@ -54,7 +54,7 @@ func measure(_ balance: BalancePolicy, endpoints count: Int, picks: Int) -> Doub
       upstream, of: topology, tried: 0, key: random.next(), at: now, random: &random)
     guard case .endpoint(let endpoint) = pick else { preconditionFailure("nobody was full") }
     let place = number % held.count
-    if replacing { topology.endpoints[held[place].position].giveBack() }
+    if replacing { topology.giveBack(held[place]) }
     held[place] = endpoint
   }
   for number in held.indices { pickOne(number, replacing: false) }

@@ -288,7 +288,7 @@ extension Worker {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
       return
     }
-    topology.endpoints[endpoint.position].giveBack()
+    topology.giveBack(endpoint)
     session.pointee.isCountedAtEndpoint = false
   }
 

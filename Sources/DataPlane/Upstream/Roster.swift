@@ -135,8 +135,7 @@ final class Roster: Sendable {
 
   /// Counts a session at a member, unless that is full.
   func take(_ position: Int) -> Bool {
-    let member = members[position]
-    let isTaken = member.state.sessions.take(below: member.sessionsMax)
+    let isTaken = members[position].state.sessions.take(below: members[position].sessionsMax)
     if isTaken { upstream.sessions.add() }
     noteLoad(position)
     return isTaken
@@ -197,16 +196,6 @@ struct Seat: Sendable {
   let position: Int
 }
 
-extension Endpoint {
-  /// A session at the endpoint is over.
-  package func giveBack() {
-    state.sessions.giveBack()
-    guard let seat else { return }
-    seat.roster.upstream.sessions.giveBack()
-    seat.roster.noteLoad(seat.position)
-  }
-}
-
 extension Upstream {
   /// Makes the rosters of its tiers, or goes on with those of `previous` where nothing is
   /// different, and tells its members where they stand. `previous` is the same upstream in the topology
@@ -262,6 +251,15 @@ extension Upstream {
 }
 
 extension Topology {
+  /// A session at an endpoint is over.
+  package func giveBack(_ endpoint: EndpointIndex) {
+    let position = endpoint.position
+    endpoints[position].state.sessions.giveBack()
+    guard let seat = endpoints[position].seat else { return }
+    seat.roster.upstream.sessions.giveBack()
+    seat.roster.noteLoad(seat.position)
+  }
+
   /// Tells of a change of an endpoint's `availability` or `share`: workers pick by it from now on.
   /// The control thread, after it has set them.
   public func noteChange(of endpoint: EndpointIndex) {

@@ -32,7 +32,7 @@ import Testing
     #expect(picking.pick(tried: 1 << 3, key: 7) == .full)
     #expect(picking.pick(tried: 0b111001, key: 7) == .tried)
     #expect(picking.take(key: 7) == 3)
-    topology.endpoints[4].giveBack()
+    topology.giveBack(EndpointIndex(4))
     #expect(picking.take(tried: 1 << 3, key: 9) == 4)
     #expect(topology.upstreams[0].state.sessions.value == 7)
     #expect(topology.rosterFaults == [])
@@ -96,13 +96,13 @@ import Testing
           for step in 0..<1500 {
             if held.count > 30 || (held.count > 0 && picking.random.next(below: 3) == 0) {
               let index = Int(picking.random.next(below: UInt64(held.count)))
-              topology.endpoints[held.remove(at: index)].giveBack()
+              topology.giveBack(EndpointIndex(held.remove(at: index)))
             } else {
               let position = picking.take(key: UInt64(step))
               if position >= 0 { held.append(position) }
             }
           }
-          for position in held { topology.endpoints[position].giveBack() }
+          for position in held { topology.giveBack(EndpointIndex(position)) }
         }
       }
       group.addTask(name: "control") {
@@ -173,7 +173,7 @@ import Testing
     }
     #expect((0..<5).map(topology.sessions) == [10, 20, 30, 0, 40])
     // Who becomes idle gets the next ones.
-    for _ in 0..<10 { topology.endpoints[0].giveBack() }
+    for _ in 0..<10 { topology.giveBack(EndpointIndex(0)) }
     #expect((0..<9).map { _ in picking.take() } == [Int](repeating: 0, count: 9))
   }
 
@@ -204,7 +204,7 @@ import Testing
         endpoints: (0..<20).map { EndpointPlan(port: UInt16($0 + 1), sessionsMax: 2) }))
     var picking = Picking(topology)
     #expect((0..<6).map { _ in picking.take() } == [0, 0, 1, 1, 2, 2])
-    topology.endpoints[0].giveBack()
+    topology.giveBack(EndpointIndex(0))
     #expect(picking.take() == 0)
     topology.mark(3, .down)
     #expect(picking.take() == 4)

@@ -34,7 +34,7 @@ struct Picking {
   /// The same, for a session that is over at once.
   mutating func visit(tried: UInt64 = 0, key: UInt64 = 0) -> Int {
     let position = take(tried: tried, key: key)
-    if position >= 0 { topology.endpoints[position].giveBack() }
+    if position >= 0 { topology.giveBack(EndpointIndex(position)) }
     return position
   }
 
