@@ -69,7 +69,7 @@ lint: ## Check formatting and style of all sources, scripts, YAML and the Docker
 
 .PHONY: format
 format: ## Format the sources
-	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Picks
 
 .PHONY: image image-test
 image: ## Build the container image sluice:latest (IMAGE=NAME, ENGINE=podman)
@@ -119,6 +119,7 @@ check-prometheus: ## Others can read the metrics, and each alert fires when it s
 .PHONY: bench bench-calls
 bench: release ## Costs beside HAProxy, nginx and Envoy; fails where a mark is missed (QUICK=1, BENCH="--case NAME --plots")
 	@scripts/install.sh bench
+	swift build $(filter-out --product sluice,$(RELEASEFLAGS)) --product bench-picks --quiet
 	scripts/bench/run.py $(BENCH)
 bench-calls: release ## System calls per message, session and GB, of Sluice and of the others
 	@scripts/install.sh bench

@@ -66,6 +66,11 @@ let package = Package(
         logging,
       ]),
     .executableTarget(name: "sluice", dependencies: ["Command"]),
+    // What a pick costs, for `make bench`.
+    .executableTarget(
+      name: "bench-picks",
+      dependencies: ["DataPlane", "Balancing", "Reactor", "Plan", "Addressing"],
+      path: "Benchmarks/Picks"),
 
     .executableTarget(
       name: "example-hello", dependencies: ["EventLoop"], path: "Examples/Hello"),

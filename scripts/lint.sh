@@ -47,7 +47,7 @@ mapfile -t shell_scripts < <(git grep --files-with-matches --extended-regexp '^#
 mapfile -t python_files < <(git ls-files '*.py')
 
 check "swift format" swift format lint --strict --recursive --parallel \
-  Package.swift Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources
+  Package.swift Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Picks
 check "shellcheck" shellcheck "${shell_scripts[@]}"
 check "yamllint" yamllint --strict --config-file .yamllint config.yaml deploy
 check "hadolint" lint_dockerfile

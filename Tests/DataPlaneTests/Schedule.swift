@@ -135,7 +135,8 @@ final class Schedule {
     }
     plan.upstreams = (0..<2).map { upstream in
       UpstreamPlan(
-        name: "upstream \(upstream)", balance: dice.below(2) == 0 ? .roundRobin : .leastConnections,
+        name: "upstream \(upstream)",
+        balance: ChoosingTests.all[dice.below(ChoosingTests.all.count)],
         connect: .seconds(2), attempt: .milliseconds(500), retry: someRetry(dice),
         sessionsMax: dice.below(4) == 0 ? dice.within(1...4) : nil,
         queue: dice.below(3) == 0 ? someQueue(dice) : nil,

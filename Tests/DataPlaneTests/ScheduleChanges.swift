@@ -36,7 +36,9 @@ extension Schedule {
     let upstream = chaos.below(plan.upstreams.count)
     switch chaos.below(16) {
     case 0, 1: plan.upstreams[upstream].endpoints = someEndpoints()
-    case 2: plan.upstreams[upstream].balance = chaos.below(2) == 0 ? .roundRobin : .leastConnections
+    case 2:
+      plan.upstreams[upstream].balance = ChoosingTests.all[chaos.below(ChoosingTests.all.count)]
+      plan.upstreams[upstream].spillOverPercent = [0, 60][chaos.below(2)]
     case 3:
       plan.upstreams[upstream].connect = .milliseconds(chaos.within(1000...3000))
       plan.upstreams[upstream].attempt = .milliseconds(chaos.within(200...800))

@@ -18,7 +18,10 @@ extension Schedule {
       }
       reckonRecord(record)
     }
-    if !wasKilled { reckonSums() }
+    if !wasKilled {
+      reckonSums()
+      reckonRosters()
+    }
     for conversation in conversations {
       let end = endsByClient[conversation.address]
       if end == nil, conversation.arrival.wasAccepted, !wasKilled {
@@ -82,6 +85,16 @@ extension Schedule {
     else { return }
     if named.endpoint != served {
       complain("\(conversation.address) was served by \(served), not \(named.endpoint ?? "-")")
+    }
+  }
+
+  /// What picks go by is right once everything rests.
+  private func reckonRosters() {
+    rig.noteReports()
+    for fault in rig.topology.rosterFaults { complain("the roster is wrong: \(fault)") }
+    for upstream in rig.topology.upstreams where !upstream.isRetired {
+      let count = upstream.state.sessions.value
+      if count != 0 { complain("\(upstream.name) has \(count) sessions left") }
     }
   }
 

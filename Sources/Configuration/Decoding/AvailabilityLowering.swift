@@ -23,7 +23,7 @@ extension Lowering {
       diagnostics.warning(
         at: range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
     }
-    warnOfOneAddress(plan.endpoints, at: range)
+    if plan.endpointsFile == nil { warnOfOneAddress(plan.endpoints, at: range) }
   }
 
   private func plan(of draft: OutlierDraft) -> OutlierPlan {
@@ -137,8 +137,14 @@ extension Lowering {
 }
 
 extension UpstreamPlan {
-  /// Whether an endpoint is given by a host name, which may stand for several.
+  /// Whether an endpoint is given by a name, which may stand for several, or a file may list more.
   fileprivate var hasNames: Bool {
-    endpoints.contains { if case .name = $0.address { true } else { false } }
+    endpointsFile != nil
+      || endpoints.contains { endpoint in
+        switch endpoint.address {
+        case .name, .service: true
+        case .socket, .builtin: false
+        }
+      }
   }
 }

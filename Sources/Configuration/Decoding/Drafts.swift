@@ -67,6 +67,7 @@ struct RouteSettings {
   var sessionsMax: Int?
   var backlog: Int?
   var tcp: TCPDraft?
+  var hashKey: String?
   var log: RouteLogDraft?
 }
 
@@ -116,7 +117,9 @@ struct TCPDraft {
 
 /// What an upstream may say, and `defaults.upstream` may say for all.
 struct UpstreamSettings {
-  var balance: BalancePolicy?
+  var balance: BalanceDraft?
+  var slowStart: Located<Duration?>?
+  var spillOverPercent: Int?
   var connect: Located<Duration>?
   var attempt: Located<Duration>?
   var source: [IPAddress]?
@@ -185,6 +188,38 @@ struct OutlierDraft {
   var eject: Located<Duration>?
   var ejectMax: Located<Duration>?
   var sharePercent: Int?
+}
+
+/// `balance:`: a policy by its name, or one with options.
+struct BalanceDraft {
+  var policy: BalancePolicy?
+  var sourceHash: HashDraft?
+  var maglev: HashDraft?
+  var peakEWMA: EWMADraft?
+  /// Where it stands.
+  var range: SourceRange?
+}
+
+/// `source_hash:` and `maglev:` of `balance`.
+struct HashDraft {
+  var key: HashPlan.Key?
+  var tableSize: Located<Int>?
+  var loadPercent: Int??
+}
+
+/// `key: {…}` of a hash.
+struct PrefixDraft {
+  var ipv4: Int?
+  var ipv6: Int?
+
+  var v4: Int { ipv4 ?? 32 }
+  var v6: Int { ipv6 ?? 128 }
+}
+
+/// `peak_ewma:` of `balance`.
+struct EWMADraft {
+  var measure: EWMAPlan.Measure?
+  var decay: Duration?
 }
 
 /// `check:`.

@@ -144,7 +144,8 @@ struct Lowering {
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
       backlog: own.backlog ?? shared.backlog ?? routeStandard.backlog,
       tcp: tcp(own.tcp, shared.tcp),
-      access: own.log?.access ?? shared.log?.access ?? routeStandard.access)
+      access: own.log?.access ?? shared.log?.access ?? routeStandard.access,
+      hashKey: own.hashKey ?? shared.hashKey)
   }
 
   private mutating func upstream(
@@ -165,12 +166,16 @@ struct Lowering {
         at: range, "every endpoint here has the weight 0, so none of them serves")
     }
     let check = check(own.check, shared.check, name: name, endpoints)
+    let policy = balance(own.balance, shared.balance, name: name, plans)
     var plan = UpstreamPlan(
-      name: name, balance: own.balance ?? shared.balance ?? upstreamStandard.balance,
+      name: name, balance: policy,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
       tcp: tcp(own.tcp, shared.tcp), check: check,
       // What a file will list is not known: it may list names some day.
       resolve: resolve(own.resolve, shared.resolve, listFile == nil ? plans : []),
+      slowStart: slowStart(own.slowStart, shared.slowStart, policy),
+      spillOverPercent: own.spillOverPercent ?? shared.spillOverPercent
+        ?? upstreamStandard.spillOverPercent,
       onDown: own.onDown ?? shared.onDown ?? check?.onDownStandard
         ?? upstreamStandard.onDown,
       retry: retry(own.retry, shared.retry, at: range),

@@ -36,7 +36,7 @@ extension Codec<RouteDraft> {
         "upstream": "did you mean `to`?", "endpoints": "did you mean `to`?",
         "timeout": "did you mean `idle`?", "balance": "it belongs to an upstream",
         "connect": "it belongs to an upstream", "check": "it belongs to an upstream",
-        "resolve": "it belongs to an upstream",
+        "resolve": "it belongs to an upstream", "hashkey": "did you mean `hash_key`?",
       ],
       fields: own + routeFields.map { $0.lifted(\.settings) })
   }
@@ -72,6 +72,10 @@ private var routeFields: [Field<RouteSettings>] {
       "backlog", \.backlog, .integer(1...65535), standard: routeStandard.backlog,
       "How many connections the kernel keeps waiting to be accepted."),
     field("tcp", \.tcp, .tcp, "Options of client connections."),
+    field(
+      "hash_key", \.hashKey, ScalarCodec.hashKey.codec,
+      "What the route's sessions go by where its upstream has `key: route`; without it, the "
+        + "route's name. Routes of one key share an endpoint."),
     field("log", \.log, .routeLog, "What is logged about the route's sessions."),
   ]
 }

@@ -54,6 +54,9 @@ private let settingNotes = healthNotes.merging(resilienceNotes) { $1 }.merging([
   "idle": "it belongs to a route",
   "resolver": "did you mean `resolve`?", "nameserver": "did you mean `resolve: {server: …}`?",
   "dns": "did you mean `resolve`?", "policy": "did you mean `balance`?",
+  "lb_policy": "did you mean `balance`?", "slowstart": "did you mean `slow_start`?",
+  "warmup": "did you mean `slow_start`?", "hash_key": "it belongs to a route",
+  "overflow": "did you mean `spill_over`?", "spillover": "did you mean `spill_over`?",
 ]) { $1 }
 
 /// In the order of the documentation.

@@ -109,7 +109,7 @@ final class AvailabilityBoard {
       growing.append(entry)
     } else {
       // It may have been gone for a while, and have left while it grew.
-      entry.state.share = EndpointState.shareMax
+      entry.state.share = SlowStart.whole
     }
     settle(entry, at: now)
   }
@@ -306,17 +306,18 @@ final class AvailabilityBoard {
     guard entry.growsSince != nil else { return }
     entry.growsSince = nil
     growing.removeAll { $0 === entry }
-    entry.state.share = EndpointState.shareMax
+    entry.state.share = SlowStart.whole
   }
 
   /// Sets the share that an endpoint has by now.
   private func grow(_ entry: BoardEntry, at now: Instant) {
     guard let since = entry.growsSince else { return }
-    var share = EndpointState.shareMax
+    var share = SlowStart.whole
     if let window = entry.row.slowStartNanoseconds {
-      share = slowStartShare(after: now.nanoseconds(since: since), of: window)
+      share = SlowStart.share(
+        elapsedNanoseconds: now.nanoseconds(since: since), windowNanoseconds: window)
     }
-    if share == EndpointState.shareMax { entry.growsSince = nil }
+    if share == SlowStart.whole { entry.growsSince = nil }
     guard share != entry.state.share else { return }
     entry.state.share = share
     tell(.endpoint(entry.subject.index))

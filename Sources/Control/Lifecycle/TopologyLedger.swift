@@ -209,7 +209,7 @@ final class TopologyLedger {
         Draft.put(
           Endpoint(
             endpoint, name: found.name, upstreamName: plan.name, address: found.address,
-            host: found.host, number: memory.number, failuresMax: plan.outlier?.failures,
+            host: found.host, ordinal: key.ordinal, number: memory.number, failuresMax: plan.outlier?.failures,
             state: memory.state,
             upstreamState: upstreams.state(upstream)),
           at: position, in: &all)

@@ -78,7 +78,10 @@ extension Worker {
     guard pump(index, session, .upload), pump(index, session, .download) else { return }
     let uploaded = session.pointee.upload.bytes &- uploadBefore
     let downloaded = session.pointee.download.bytes &- downloadBefore
-    if uploaded | downloaded != 0 { session.pointee.lastMovedAt = now }
+    if uploaded | downloaded != 0 {
+      session.pointee.lastMovedAt = now
+      if downloadBefore == 0 { noteFirstBytes(session, uploadBefore: uploadBefore) }
+    }
     // The buffers of unix sockets are too small to gather anything.
     let mayGather = session.pointee.downstream.flags.union(session.pointee.upstream.flags)
       .isDisjoint(with: .readsInPieces)

@@ -155,7 +155,7 @@ struct Session: ~Copyable {
   let client: PeerAddress
   let acceptedAt: Instant
   /// When the current attempt to connect, or the current flush, began; between two attempts, when the
-  /// next one shall.
+  /// next one shall; while bytes move, when an answer began to be waited for.
   var stepStartedAt: Instant
   /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant

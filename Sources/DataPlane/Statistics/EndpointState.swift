@@ -2,6 +2,8 @@
 // What is remembered of an endpoint from one topology to the next: whether it is up, how many
 // sessions it has, and what has happened with it. The object is the endpoint's identity at run time.
 
+import Balancing
+import Reactor
 import Synchronization
 
 /// Whether an endpoint may get sessions.
@@ -41,7 +43,9 @@ public final class EndpointState: Sendable {
   public let sessions = SessionCount()
   private let currentAvailability: Atomic<Availability>
   private let currentFailures = Atomic<Int>(0)
-  private let currentShare = Atomic<Int>(Roster.wholeShare)
+  private let currentShare = Atomic<Int>(SlowStart.whole)
+  /// How long it takes to answer, where its upstream measures that.
+  private let latency = Atomic<UInt64>(0)
   private let table: CounterTable
 
   /// An endpoint that has no session, for `workers` workers.
@@ -57,15 +61,12 @@ public final class EndpointState: Sendable {
     set { currentAvailability.store(newValue, ordering: .relaxed) }
   }
 
-  /// The whole share.
-  public static var shareMax: Int { Roster.wholeShare }
-
   /// How much of its weight counts, in parts of 256: 1 to 256. Less than all while it starts slowly.
   /// Whoever sets it tells the topology, as for `availability`.
   public var share: Int {
     get { currentShare.load(ordering: .relaxed) }
     set {
-      precondition((1...Roster.wholeShare).contains(newValue))
+      precondition((1...SlowStart.whole).contains(newValue))
       currentShare.store(newValue, ordering: .relaxed)
     }
   }
@@ -91,6 +92,17 @@ public final class EndpointState: Sendable {
     guard currentFailures.load(ordering: .relaxed) > 0 else { return false }
     return currentFailures.exchange(0, ordering: .relaxed) >= max
   }
+
+  /// Takes up how long something took. When several threads do at once, one or the other is lost.
+  func noteLatency(nanoseconds: UInt64, at now: Instant, decayNanoseconds: UInt64) {
+    let before = latency.load(ordering: .relaxed)
+    let after = PeakAverage(rawValue: before).adding(
+      nanoseconds: nanoseconds, at: now.nanoseconds, decayNanoseconds: decayNanoseconds)
+    latency.store(after.rawValue, ordering: .relaxed)
+  }
+
+  /// The average of that.
+  var averageLatency: PeakAverage { PeakAverage(rawValue: latency.load(ordering: .relaxed)) }
 
   func counters(of worker: Int) -> EndpointCounters {
     EndpointCounters(block: table.block(of: worker))

@@ -4,6 +4,7 @@
 // simply made again, and only then it is looked around.
 
 import Balancing
+import Reactor
 
 extension Roster {
   /// How many draws may find endpoints that have failed the session before it is looked around.
@@ -84,5 +85,74 @@ extension Roster {
       if verifyLoad(position) { return position }
     }
     return draw(tried, &random)
+  }
+
+  // MARK: Hashes
+
+  /// How many of a key's places are looked at before the key draws by weight.
+  private static var placesMax: Int { 64 }
+
+  /// The member that a key belongs to, or the next one of the key that may be picked and has room. A member
+  /// whose load is bounded, in percent of its share of all sessions, has no room beyond that, as long as another
+  /// one has (Mirrokni, Thorup and Zadimoghaddam, 2018).
+  func owner(of key: UInt64, _ tried: UInt64, loadPercent: Int?) -> Int? {
+    guard let places else { return nil }
+    let bound = loadPercent.map { LoadBound(percent: $0, self) }
+    var passedOver: Int?
+    for attempt in 0..<Roster.placesMax {
+      guard let position = places.owner(of: key, attempt: attempt), isOpen(position, tried) else {
+        continue
+      }
+      guard let bound, !bound.allows(position, of: self) else { return position }
+      if passedOver == nil { passedOver = position }
+    }
+    // Few are left: all of the key's places are somebody else's. It draws among those who are left, always
+    // the same as long as these are.
+    for attempt in Roster.placesMax..<(Roster.placesMax + Roster.drawsMax) {
+      let bits = PlaceTable.bits(of: key, attempt: attempt)
+      guard let position = rooms.draw(bits: bits) else { return nil }
+      guard tried & members[position].triedBit == 0 else { continue }
+      guard let bound, !bound.allows(position, of: self) else { return position }
+      if passedOver == nil { passedOver = position }
+    }
+    return passedOver ?? first(tried)
+  }
+
+  // MARK: Latency
+
+  /// Less than this is no difference, in seconds: an idle endpoint of little latency would get everything.
+  private static var latencyFloor: Float { 100e-6 }
+
+  /// Of two members the one that answers sooner, times the sessions it would have by its weight. As long as
+  /// one was never measured, only the latter counts.
+  func quicker(_ two: (Int, Int)?, at now: Instant, decayNanoseconds: UInt64) -> Int? {
+    guard let (one, other) = two, one != other else { return two?.0 }
+    let averages = (members[one].state.averageLatency, members[other].state.averageLatency)
+    guard
+      let left = averages.0.seconds(at: now.nanoseconds, decayNanoseconds: decayNanoseconds),
+      let right = averages.1.seconds(at: now.nanoseconds, decayNanoseconds: decayNanoseconds)
+    else { return lessLoaded(two) }
+    let leftCost =
+      (left + Roster.latencyFloor) * Float(sessions(one) + 1) * Float(usableWeight(other))
+    let rightCost =
+      (right + Roster.latencyFloor) * Float(sessions(other) + 1) * Float(usableWeight(one))
+    return leftCost <= rightCost ? one : other
+  }
+}
+
+/// How many sessions a member may have so that none is far above its share.
+private struct LoadBound {
+  /// Sessions for all of the weight, in percent.
+  private let total: Int
+  private let weight: Int
+
+  init(percent: Int, _ roster: Roster) {
+    total = percent * max(1, roster.upstream.sessions.value)
+    weight = max(1, roster.healthyWeight)
+  }
+
+  func allows(_ position: Int, of roster: Roster) -> Bool {
+    let share = total * roster.members[position].weight
+    return roster.sessions(position) + 1 <= (share + 100 * weight - 1) / (100 * weight)
   }
 }

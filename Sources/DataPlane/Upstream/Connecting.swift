@@ -4,6 +4,8 @@
 // has been written to any of them, so nothing can be replayed. Which attempts may follow others is
 // in Retrying.swift, where sessions wait that can have no endpoint now in Waiting.swift.
 
+import Balancing
+import Plan
 import Reactor
 
 extension Worker {
@@ -53,7 +55,7 @@ extension Worker {
     _ index: Int, _ session: UnsafeMutablePointer<Session>
   ) -> SessionError? {
     let upstreamNumber = topology.routes[session.pointee.route.position].upstream
-    var pick = reserve(upstreamNumber, tried: session.pointee.triedEndpoints)
+    var pick = reserve(upstreamNumber, for: session.pointee)
     if case .endpoint = pick {
     } else {
       guard let second = wait(index, session, after: pick) else { return nil }
@@ -64,13 +66,15 @@ extension Worker {
   }
 
   /// Picks an endpoint and counts a session there, and at its upstream.
-  func reserve(_ upstreamNumber: Int, tried: UInt64) -> Pick {
+  func reserve(_ upstreamNumber: Int, for session: borrowing Session) -> Pick {
     let upstream = topology.upstreams[upstreamNumber]
     guard upstream.state.sessions.take(below: upstream.sessionsMax) else {
       // Those who would find nobody to serve them need not wait for a place.
       return topology.mayServe(upstream) ? .full : .unavailable
     }
-    let pick = pickers[upstreamNumber].pick(upstream, of: topology, tried: tried, random: &random)
+    let pick = pickers[upstreamNumber].pick(
+      upstream, of: topology, tried: session.triedEndpoints, key: hashKey(of: session, upstream),
+      at: now, random: &random)
     if case .endpoint = pick { return pick }
     upstream.state.sessions.giveBack()
     // Somebody may have found the upstream full meanwhile.
@@ -93,6 +97,21 @@ extension Worker {
     }
   }
 
+  /// What a hash tells the session apart by; without a hash, nothing.
+  private func hashKey(of session: borrowing Session, _ upstream: Upstream) -> UInt64 {
+    guard let plan = upstream.hash else { return 0 }
+    var prefix: (high: UInt64, low: UInt64)?
+    switch plan.key {
+    case .source: prefix = session.client.prefix(v4: 32, v6: 128)
+    case .prefix(let v4, let v6): prefix = session.client.prefix(v4: v4, v6: v6)
+    case .route: return topology.routes[session.route.position].hashKey
+    }
+    var hash = StableHash()
+    hash.add(prefix?.high ?? 0)
+    hash.add(prefix?.low ?? 0)
+    return hash.value
+  }
+
   /// Begins with an endpoint that was picked, and counted there.
   private func assign(_ endpoint: EndpointIndex, to session: UnsafeMutablePointer<Session>) {
     forgetEndpoint(session)
@@ -113,6 +132,31 @@ extension Worker {
     guard let endpoint = session.pointee.endpoint else { return }
     tallies.endpoints[endpoint.position].noteFailure(error.reason)
     if error.origin == .upstream { noteFailed(at: endpoint) }
+    let upstream = upstream(of: session.pointee)
+    // Who fails at once must not look quick: it counts as if the whole time had been spent.
+    if upstream.measure != nil, error.origin == .upstream {
+      topology.endpoints[endpoint.position].state.noteLatency(
+        nanoseconds: upstream.attemptNanoseconds, at: now,
+        decayNanoseconds: upstream.decayNanoseconds)
+    }
+  }
+
+  private func noteLatency(_ session: UnsafeMutablePointer<Session>, of what: EWMAPlan.Measure) {
+    let upstream = upstream(of: session.pointee)
+    guard upstream.measure == what, let endpoint = session.pointee.endpoint else { return }
+    topology.endpoints[endpoint.position].state.noteLatency(
+      nanoseconds: now.nanoseconds(since: session.pointee.stepStartedAt), at: now,
+      decayNanoseconds: upstream.decayNanoseconds)
+  }
+
+  /// Nothing had come back from the endpoint before these bytes moved. The time counts from the first byte
+  /// to it; if the endpoint speaks first, from the connection.
+  func noteFirstBytes(_ session: UnsafeMutablePointer<Session>, uploadBefore: UInt64) {
+    if session.pointee.download.bytes > 0 {
+      noteLatency(session, of: .firstByte)
+    } else if uploadBefore == 0, session.pointee.upload.bytes > 0 {
+      session.pointee.stepStartedAt = now
+    }
   }
 
   /// Starts one attempt.
@@ -275,6 +319,8 @@ extension Worker {
     let room = upstreamState(of: session.pointee).room
     if room.isFailing { room.isFailing = false }
     session.pointee.upstream.flags.insert(.writable)
+    noteLatency(session, of: .connect)
+    session.pointee.stepStartedAt = now
     let nanoseconds = now.nanoseconds(since: session.pointee.acceptedAt)
     session.pointee.connectNanoseconds = nanoseconds
     tallies.routes[session.pointee.route.position].noteConnected(after: nanoseconds)
@@ -324,7 +370,7 @@ extension Worker {
     guard session.pointee.isCountedAtEndpoint, let endpoint = session.pointee.endpoint else {
       return nil
     }
-    topology.endpoints[endpoint.position].giveBack()
+    topology.giveBack(endpoint)
     session.pointee.isCountedAtEndpoint = false
     let upstream = topology.endpoints[endpoint.position].upstreamState
     upstream.sessions.giveBack()

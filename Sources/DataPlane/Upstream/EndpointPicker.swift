@@ -9,7 +9,7 @@ import Plan
 import Reactor
 
 /// What became of looking for an endpoint.
-enum Pick: Equatable {
+package enum Pick: Equatable {
   /// This one; the session is counted there.
   case endpoint(EndpointIndex)
   /// Of those that may get sessions and have not failed this one, each has as many as it may.
@@ -22,7 +22,7 @@ enum Pick: Equatable {
 
 /// A worker's view of one upstream: whose turn it is. Loads and availability are shared with other
 /// workers through the rosters.
-struct EndpointPicker {
+package struct EndpointPicker {
   /// The upstream's `turnsVersion` that this was made for.
   let turnsVersion: Int
   private var turns: [TierTurns]
@@ -30,7 +30,7 @@ struct EndpointPicker {
 
   /// `offset` differs from worker to worker: they start at different places of the cycle. `rotation`
   /// says who is first among equals.
-  init(_ upstream: Upstream, offset: Int, rotation: Int = 0) {
+  package init(_ upstream: Upstream, offset: Int, rotation: Int = 0) {
     turnsVersion = upstream.turnsVersion
     turns =
       upstream.balance == .roundRobin
@@ -40,18 +40,26 @@ struct EndpointPicker {
   /// An endpoint of `upstream` that may get sessions and has room for one more, which is counted there.
   /// `tried` has the bits of the endpoints that have failed this session:
   /// with more than 64 endpoints an untried one may be passed over, too, which costs an attempt and
-  /// bounds what a session remembers.
-  mutating func pick(
-    _ upstream: Upstream, of topology: Topology, tried: UInt64, random: inout SplitMix64
+  /// bounds what a session remembers. `key` is what a hash goes by.
+  package mutating func pick(
+    _ upstream: Upstream, of topology: Topology, tried: UInt64, key: UInt64 = 0, at now: Instant,
+    random: inout SplitMix64
   ) -> Pick {
     guard upstream.state.serving != .none else { return .unavailable }
-    let first = firstTier(of: upstream, &random)
+    let first: Int
+    if upstream.hash != nil {
+      // The same client finds the same tier.
+      var bits = SplitMix64(seed: ~key)
+      first = firstTier(of: upstream, &bits)
+    } else {
+      first = firstTier(of: upstream, &random)
+    }
     for step in upstream.rosters.indices {
       let tier = (first + step) % upstream.rosters.count
       let roster = upstream.rosters[tier]
       // Again when other workers were faster at the last place of one; they are not all the time.
       for _ in 0..<64 {
-        guard let position = choose(upstream, roster, tier, tried, &random) else { break }
+        guard let position = choose(upstream, roster, tier, tried, key, now, &random) else { break }
         if roster.take(position) { return .endpoint(roster.members[position].endpoint) }
       }
     }
@@ -93,8 +101,8 @@ struct EndpointPicker {
   // MARK: Choosing
 
   private mutating func choose(
-    _ upstream: Upstream, _ roster: Roster, _ tier: Int, _ tried: UInt64,
-    _ random: inout SplitMix64
+    _ upstream: Upstream, _ roster: Roster, _ tier: Int, _ tried: UInt64, _ key: UInt64,
+    _ now: Instant, _ random: inout SplitMix64
   ) -> Int? {
     guard roster.rooms.total > 0 else { return nil }
     switch upstream.balance {
@@ -103,7 +111,11 @@ struct EndpointPicker {
     case .leastConnections: return roster.least(tried, &random)
     case .powerOfTwo: return roster.lessLoaded(roster.drawTwo(tried, &random))
     case .first: return roster.first(tried)
-    case .sourceHash, .maglev, .peakEWMA: return roster.draw(tried, &random)
+    case .sourceHash(let plan), .maglev(let plan):
+      return roster.owner(of: key, tried, loadPercent: plan.loadPercent)
+    case .peakEWMA:
+      return roster.quicker(
+        roster.drawTwo(tried, &random), at: now, decayNanoseconds: upstream.decayNanoseconds)
     }
   }
 

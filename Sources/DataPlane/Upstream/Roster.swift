@@ -19,6 +19,7 @@ final class Roster: Sendable {
     let weight: Int
     let sessionsMax: Int
     let triedBit: UInt64
+    let identity: UInt64
 
     func isSame(as other: Member) -> Bool {
       endpoint == other.endpoint && state === other.state && weight == other.weight
@@ -26,8 +27,6 @@ final class Roster: Sendable {
     }
   }
 
-  /// The share of an endpoint that has all of its weight.
-  static var wholeShare: Int { 256 }
   /// How many changes a worker may be behind before it looks at all members again.
   static var changesMax: Int { 256 }
 
@@ -44,6 +43,8 @@ final class Roster: Sendable {
   let rooms: WeightTree
   /// The sessions per weight of the same, if the policy asks for them.
   let loads: LoadTree?
+  /// Whose keys are whose, if the policy is a hash.
+  let places: PlaceTable?
 
   /// Weight × share of those that may be picked, whether they have room or not.
   private let usable: SharedWords
@@ -58,8 +59,10 @@ final class Roster: Sendable {
 
   /// A roster of what its members' states say now. There must be one member at least.
   init(
-    _ members: [Member], of upstream: UpstreamState, version: Int, keepsLoads: Bool
+    _ members: [Member], of upstream: UpstreamState, version: Int, keepsLoads: Bool,
+    places: PlaceTable? = nil
   ) {
+    self.places = places
     self.members = members
     self.upstream = upstream
     self.version = version
@@ -132,8 +135,7 @@ final class Roster: Sendable {
 
   /// Counts a session at a member, unless that is full.
   func take(_ position: Int) -> Bool {
-    let member = members[position]
-    let isTaken = member.state.sessions.take(below: member.sessionsMax)
+    let isTaken = members[position].state.sessions.take(below: members[position].sessionsMax)
     noteLoad(position)
     return isTaken
   }
@@ -193,15 +195,6 @@ struct Seat: Sendable {
   let position: Int
 }
 
-extension Endpoint {
-  /// A session at the endpoint is over.
-  func giveBack() {
-    state.sessions.giveBack()
-    guard let seat else { return }
-    seat.roster.noteLoad(seat.position)
-  }
-}
-
 extension Upstream {
   /// Makes the rosters of its tiers, or goes on with those of `previous` where nothing is
   /// different, and tells its members where they stand. `previous` is the same upstream in the topology
@@ -214,19 +207,23 @@ extension Upstream {
         let endpoint = endpoints[member.endpoint.position]
         return Roster.Member(
           endpoint: member.endpoint, state: endpoint.state, weight: member.weight,
-          sessionsMax: endpoint.sessionsMax, triedBit: endpoint.triedBit)
+          sessionsMax: endpoint.sessionsMax, triedBit: endpoint.triedBit,
+          identity: endpoint.identity)
       }
-      if let previous, !previous.isRetired, previous.balance == balance,
-        previous.rosters.indices.contains(number)
+      var known: Roster?
+      if let previous, previous.balance == balance, previous.rosters.indices.contains(number) {
+        known = previous.rosters[number]
+      }
+      // Nobody tells a retired one of changes.
+      if let known, previous?.isRetired == false, known.upstream === state,
+        known.members.count == members.count,
+        zip(known.members, members).allSatisfy({ $0.isSame(as: $1) })
       {
-        let roster = previous.rosters[number]
-        if roster.upstream === state, roster.members.count == members.count,
-          zip(roster.members, members).allSatisfy({ $0.isSame(as: $1) })
-        {
-          return roster
-        }
+        return known
       }
-      return Roster(members, of: state, version: version, keepsLoads: balance == .leastConnections)
+      return Roster(
+        members, of: state, version: version, keepsLoads: balance == .leastConnections,
+        places: places(of: members, known))
     }
     for roster in rosters {
       for (position, member) in roster.members.enumerated() {
@@ -236,7 +233,31 @@ extension Upstream {
   }
 }
 
+extension Upstream {
+  /// The table of a hash, the known one if it is about the same endpoints. Making one takes milliseconds.
+  private func places(of members: [Roster.Member], _ known: Roster?) -> PlaceTable? {
+    guard let hash else { return nil }
+    let entries = members.map { PlaceTable.Entry(identity: $0.identity, weight: $0.weight) }
+    if let known,
+      known.members.map({ ($0.identity, $0.weight) }).elementsEqual(
+        entries, by: { $0 == ($1.identity, $1.weight) })
+    {
+      return known.places
+    }
+    if case .maglev = balance { return .maglev(entries, places: hash.tableSize) }
+    return .rendezvous(entries, places: hash.tableSize)
+  }
+}
+
 extension Topology {
+  /// A session at an endpoint is over.
+  package func giveBack(_ endpoint: EndpointIndex) {
+    let position = endpoint.position
+    endpoints[position].state.sessions.giveBack()
+    guard let seat = endpoints[position].seat else { return }
+    seat.roster.noteLoad(seat.position)
+  }
+
   /// Tells of a change of an endpoint's `availability` or `share`: workers pick by it from now on.
   /// The control thread, after it has set them.
   public func noteChange(of endpoint: EndpointIndex) {

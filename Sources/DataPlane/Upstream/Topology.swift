@@ -9,6 +9,7 @@
 // addresses and names. Only when nobody can refer to it any more may another entity get the slot.
 
 import Addressing
+import Balancing
 import Plan
 import Reactor
 
@@ -80,6 +81,8 @@ public struct Route: Sendable {
   let lingerNanoseconds: UInt64
   let access: AccessMoments
   let recordEveryNanoseconds: UInt64?
+  /// What its sessions are told apart by from those of other routes, as a hash.
+  let hashKey: UInt64
   /// The position of its upstream in `Topology.upstreams`.
   public let upstream: Int
   /// What outlives this topology.
@@ -96,6 +99,9 @@ public struct Route: Sendable {
     lingerNanoseconds = plan.linger.wholeNanoseconds
     access = plan.access
     recordEveryNanoseconds = plan.access.every.map { max(1_000_000, $0.wholeNanoseconds) }
+    var hash = StableHash()
+    hash.add((plan.hashKey ?? plan.name).utf8)
+    hashKey = hash.value
     self.upstream = upstream
     self.state = state
   }
@@ -119,6 +125,8 @@ public struct Endpoint: Sendable {
   public let number: Int
   /// So many failed sessions in a row are reported; 0: they are not counted.
   let failuresMax: Int
+  /// Tells it from all others for hashes: made of what it is, so that every process finds the same.
+  let identity: UInt64
   /// What outlives this topology.
   public let state: EndpointState
   /// The same of its upstream, which counts the endpoint's sessions, too.
@@ -128,12 +136,13 @@ public struct Endpoint: Sendable {
   /// Where workers look for it; `nil` until its upstream has seated it.
   var seat: Seat?
 
-  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64,
-  /// `failuresMax` is `OutlierPlan.failures`, if its upstream has that.
+  /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64;
+  /// `ordinal` tells those apart that are the same otherwise, `failuresMax` is
+  /// `OutlierPlan.failures`, if its upstream has that.
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, number: Int, failuresMax: Int? = nil, state: EndpointState,
-    upstreamState: UpstreamState
+    host: String? = nil, ordinal: Int = 0, number: Int, failuresMax: Int? = nil,
+    state: EndpointState, upstreamState: UpstreamState
   ) {
     self.upstreamState = upstreamState
     self.name = name
@@ -146,6 +155,40 @@ public struct Endpoint: Sendable {
     self.number = number
     self.failuresMax = failuresMax ?? 0
     self.state = state
+    // The address of a built-in one is another at every start.
+    var service: BuiltinService?
+    if case .builtin(let named) = plan.address { service = named }
+    identity = Endpoint.identity(service, at: address, host: host, ordinal: ordinal)
+  }
+
+  private static func identity(
+    _ service: BuiltinService?, at address: SocketAddress, host: String?, ordinal: Int
+  ) -> UInt64 {
+    var hash = StableHash()
+    if let service {
+      hash.add(0)
+      hash.add(service.rawValue.utf8)
+    } else {
+      switch address {
+      case .v4(let ip, let port):
+        hash.add(4)
+        hash.add(UInt64(ip.rawValue) << 16 | UInt64(port))
+      case .v6(let ip, let port, let zone):
+        hash.add(6)
+        hash.add(ip.high)
+        hash.add(ip.low)
+        hash.add(UInt64(zone) << 16 | UInt64(port))
+      case .unix(let path):
+        hash.add(1)
+        hash.add(path.utf8)
+      case .abstract(let name):
+        hash.add(2)
+        hash.add(name.utf8)
+      }
+    }
+    hash.add((host ?? "").utf8)
+    hash.add(UInt64(ordinal))
+    return hash.value
   }
 
   /// The bit under which a session remembers that this endpoint has failed it.
@@ -187,6 +230,11 @@ public struct Upstream: Sendable {
   public let tiers: [[Member]]
   /// How much of a tier's weight must be healthy for it to get all sessions, in percent.
   let spillOverPercent: Int
+  /// What goes with the policy, if that is a hash.
+  let hash: HashPlan?
+  /// What goes with the policy, if that is `peak_ewma`.
+  let measure: EWMAPlan.Measure?
+  let decayNanoseconds: UInt64
   /// What workers share about each tier; none until `seat`.
   var rosters: [Roster] = []
   /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
@@ -207,6 +255,17 @@ public struct Upstream: Sendable {
     name = plan.name
     balance = plan.balance
     spillOverPercent = plan.spillOverPercent
+    switch plan.balance {
+    case .sourceHash(let plan), .maglev(let plan): hash = plan
+    default: hash = nil
+    }
+    if case .peakEWMA(let plan) = plan.balance {
+      measure = plan.measure
+      decayNanoseconds = plan.decay.wholeNanoseconds
+    } else {
+      measure = nil
+      decayNanoseconds = 0
+    }
     self.state = state
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds

@@ -39,7 +39,7 @@ extension Worker {
       guard enterRoom(index, session, upstream, .queue) == .isFirst else { return nil }
       // A place may have become free before anybody could see that this one waits.
       let number = topology.routes[session.pointee.route.position].upstream
-      guard case .endpoint(let endpoint) = reserve(number, tried: session.pointee.triedEndpoints)
+      guard case .endpoint(let endpoint) = reserve(number, for: session.pointee)
       else { return nil }
       leaveRoom(session)
       session.pointee.state = .connecting

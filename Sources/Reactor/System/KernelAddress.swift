@@ -136,6 +136,25 @@ public struct PeerAddress: Hashable, Sendable {
     }
   }
 
+  /// The first bits of an IP client's address, without its port, the rest being 0; `nil` for others. An IPv4
+  /// address is in the lower word's lower half, also one that came as an IPv6 address (RFC 4291, 2.5.5.2).
+  public func prefix(v4 bits4: Int, v6 bits6: Int) -> (high: UInt64, low: UInt64)? {
+    switch family {
+    case .v4: return (0, PeerAddress.masked(low, bits: bits4 + 32))
+    case .v6 where high == 0 && low >> 32 == 0xFFFF:
+      return (0, PeerAddress.masked(low & 0xFFFF_FFFF, bits: bits4 + 32))
+    case .v6:
+      return (PeerAddress.masked(high, bits: bits6), PeerAddress.masked(low, bits: bits6 - 64))
+    case .unix, .none: return nil
+    }
+  }
+
+  /// The first bits of a word; 64 and more are all.
+  private static func masked(_ word: UInt64, bits: Int) -> UInt64 {
+    // Shifting by more than its width makes 0 of it.
+    bits <= 0 ? 0 : word & ~(UInt64.max >> UInt64(bits))
+  }
+
   /// The address and port of an IP client; `nil` for others.
   public var socketAddress: SocketAddress? {
     switch family {

@@ -48,6 +48,7 @@ import Testing
     let shown = try #require(decode(uncommented.joined(separator: "\n")).plan)
     var expected = try #require(decode(text).plan)
     expected.routes[0].sessionsMax = 10000
+    expected.routes[0].hashKey = "shop"
     expected.upstreams[0].source = shown.upstreams[0].source
     expected.upstreams[0].retry.attemptsMax = 3
     expected.upstreams[0].sessionsMax = 10000

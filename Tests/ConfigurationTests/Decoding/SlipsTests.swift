@@ -151,7 +151,6 @@ import Testing
     ("workers: aut", "did you mean `auto`?"), ("spin: 11ms", "is too long"),
     ("log: {access: stdot}", "did you mean `stdout`?"), ("log: {access: a/}", "is a directory"),
     ("log: {level: warn}", "did you mean `warning`?"), ("upstreams: []", "expected a mapping"),
-    ("upstreams: {u: {endpoints: [\"h:1\"], balance: maglev}}", "this version has"),
 
     ("upstreams: {u: {endpoints: [\"h:1\"], source: \"10.0.0.1:5\"}}", "no port"),
     ("upstreams: {\"a b\": {endpoints: [\"h:1\"]}}", "`a b` is no name"),

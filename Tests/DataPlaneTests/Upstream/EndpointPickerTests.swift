@@ -4,17 +4,14 @@
 import Addressing
 import Balancing
 import Plan
+import Reactor
 import Testing
 
 @testable import DataPlane
 
 @Suite struct EndpointPickerTests {
   private func topology(_ plan: UpstreamPlan) throws -> Topology {
-    var rigPlan = RigPlan()
-    rigPlan.upstreams = [plan]
-    let rig = try Rig(rigPlan)
-    defer { _ = rig.tearDown() }
-    return rig.topology
+    try Topology.of(plan)
   }
 
   private func picks(
@@ -24,7 +21,8 @@ import Testing
     var picker = EndpointPicker(upstream, offset: 0)
     var random = SplitMix64(seed: 1)
     return (0..<count).map { _ in
-      let pick = picker.pick(upstream, of: topology, tried: tried, random: &random)
+      let pick = picker.pick(
+        upstream, of: topology, tried: tried, at: Instant(nanoseconds: 0), random: &random)
       guard case .endpoint(let endpoint) = pick else { return nil }
       return endpoint.position
     }

@@ -1,13 +1,13 @@
 """The cases, in the order of the report. A new one is a line here, and a file if of a new kind.
 
 A kind is a dataclass that has what `case.Case` asks for. Most are `traffic.Traffic`: a load, and
-what is special about the proxy in front of it. A program of Benchmarks that measures something by
+what is special about the proxy in front of it. A program that measures something by
 itself and prints it is `program.Program`.
 """
 
 from __future__ import annotations
 
-from bench.cases import fairness, idle, latency, startup, traffic
+from bench.cases import fairness, idle, latency, picking, startup, traffic
 from bench.cases.case import Case
 
 ALL: tuple[Case, ...] = (
@@ -19,6 +19,7 @@ ALL: tuple[Case, ...] = (
     *idle.CASES,
     *traffic.SCALE,
     *startup.CASES,
+    *picking.CASES,
 )
 
 

@@ -1,4 +1,4 @@
-"""A program of Benchmarks that measures something by itself, without a proxy or a load."""
+"""A program that measures something by itself, without a proxy or a load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.laboratory import PACKAGE, Laboratory, LoadFailed
 from bench.marks import Mark
@@ -29,6 +30,8 @@ class Program:
     marks: tuple[Mark, ...] = ()
     is_quick: bool = False
     seconds_max: float = 120.0
+    # The package that builds it.
+    package: Path = PACKAGE
 
     def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
         """So many runs of the program. Proxies have no part in it."""
@@ -37,7 +40,7 @@ class Program:
         if lab.is_quick and self.quick_arguments is not None:
             arguments = self.quick_arguments
         command = ["taskset", "--cpu-list", str(lab.cores.proxy)]
-        command += [str(PACKAGE / ".build/release" / self.program), *arguments]
+        command += [str(self.package / ".build/release" / self.program), *arguments]
         for index in range(rounds):
             lab.progress(f"{self.name}: round {index + 1} of {rounds}")
             answer = subprocess.run(

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// `balance`, `slow_start`, `spill_over` and `hash_key`: what they become, and what is said of slips.
+
+import Plan
+import Testing
+
+@testable import Configuration
+
+private func file(_ settings: String, endpoints: String = "[\"h:1\"]", route: String = "") -> String
+{
+  """
+  routes: {r: {listen: ":1", to: u\(route)}}
+  upstreams:
+    u: {endpoints: \(endpoints), \(settings)}
+
+  """
+}
+
+@Suite struct BalanceCodecTests {
+  private func upstream(_ settings: String) throws -> UpstreamPlan {
+    let decoded = decode(file(settings))
+    return try #require(decoded.plan?.upstreams.first, "\(decoded.report)")
+  }
+
+  @Test(arguments: [
+    ("round_robin", BalancePolicy.roundRobin), ("random", .random),
+    ("least_connections", .leastConnections), ("power_of_two", .powerOfTwo), ("first", .first),
+    ("source_hash", .sourceHash(HashPlan())), ("maglev", .maglev(HashPlan())),
+    ("peak_ewma", .peakEWMA(EWMAPlan())),
+    (
+      "{maglev: {key: {ipv4: 24, ipv6: 64}, table: 251, load: 125%}}",
+      .maglev(HashPlan(key: .prefix(v4: 24, v6: 64), tableSize: 251, loadPercent: 125))
+    ),
+    ("{source_hash: {key: route, load: off}}", .sourceHash(HashPlan(key: .route))),
+    ("{source_hash: {key: {ipv6: 48}}}", .sourceHash(HashPlan(key: .prefix(v4: 32, v6: 48)))),
+    (
+      "{peak_ewma: {measure: first_byte, decay: 30s}}",
+      .peakEWMA(EWMAPlan(measure: .firstByte, decay: .seconds(30)))
+    ),
+    ("{peak_ewma: {}}", .peakEWMA(EWMAPlan())),
+  ])
+  func policies(_ text: String, _ expected: BalancePolicy) throws {
+    #expect(try upstream("balance: \(text)").balance == expected)
+  }
+
+  @Test func whatGoesWithThePolicyIsTakenUp() throws {
+    let plan = try upstream("slow_start: 30s, spill_over: 75%")
+    #expect(plan.slowStart == .seconds(30))
+    #expect(plan.spillOverPercent == 75)
+    #expect(try upstream("slow_start: off").slowStart == nil)
+    let route = decode(file("balance: {maglev: {key: route}}", route: ", hash_key: orders"))
+    #expect(route.plan?.routes.first?.hashKey == "orders")
+  }
+
+  @Test func defaultsCountForUpstreamsThatAreSilent() throws {
+    let decoded = decode(
+      """
+      defaults:
+        route: {hash_key: a}
+        upstream: {balance: {maglev: {table: 257}}, slow_start: 5s, spill_over: 50%}
+      routes: {r: {listen: ":1", to: ["h:1"]}, s: {listen: ":2", to: u, hash_key: b}}
+      upstreams: {u: {endpoints: ["h:1"], balance: first, slow_start: off, spill_over: 0%}}
+
+      """)
+    let plan = try #require(decoded.plan, "\(decoded.report)")
+    let own = try #require(plan.upstreams.first { $0.name == "u" })
+    let shared = try #require(plan.upstreams.first { $0.name == "r" })
+    #expect(own.balance == .first)
+    #expect(own.slowStart == nil)
+    #expect(own.spillOverPercent == 0)
+    #expect(shared.balance == .maglev(HashPlan(tableSize: 257)))
+    #expect(shared.slowStart == .seconds(5))
+    #expect(shared.spillOverPercent == 50)
+    #expect(plan.routes.map(\.hashKey) == ["a", "b"])
+  }
+
+  @Test(arguments: [
+    ("balance: roundrobin", "did you mean `round_robin`?"),
+    ("balance: leastconn", "did you mean `least_connections`?"),
+    ("balance: ip_hash", "did you mean `source_hash`?"), ("balance: p2c", "`power_of_two`"),
+    ("balance: ring_hash", "or `maglev`?"), ("balance: least_time", "`peak_ewma`"),
+    ("balance: [maglev]", "expected"), ("balance: 1", "is not accepted here"),
+    ("balance: {}", "the policy is a key"),
+    ("balance: {round_robin: {}}", "write `balance: round_robin`"),
+    ("balance: {maglev: {}, source_hash: {}}", "source_hash"),
+    ("balance: {key: source}", "it belongs to the policy"),
+    ("balance: {maglev: {table: 65536}}", "the nearest primes are 65521 and 65537"),
+    ("balance: {maglev: {table: 250}}", "is too small"),
+    ("balance: {maglev: {table: 5000012}}", "is too large"),
+    ("balance: {maglev: {size: 251}}", "did you mean `table`?"),
+    ("balance: {maglev: {load: 100%}}", "is too small"),
+    ("balance: {maglev: {load: 1.25}}", "is no whole number of percent"),
+    ("balance: {maglev: {load: 125}}", "write `125%`"),
+    ("balance: {maglev: {key: ip}}", "did you mean `source`?"),
+    ("balance: {maglev: {key: {v4: 24}}}", "did you mean `ipv4`?"),
+    ("balance: {maglev: {key: {ipv4: 33}}}", "is too large"),
+    ("balance: {maglev: {hash_key: a}}", "it belongs to a route"),
+    ("balance: {peak_ewma: {measure: last_byte}}", "did you mean `first_byte`?"),
+    ("balance: {peak_ewma: {decay: 1ms}}", "is too short"),
+    ("balance: {peak_ewma: {tau: 10s}}", "did you mean `decay`?"),
+    ("slow_start: 1ms", "is too short"), ("slow_start: 30", "has no unit"),
+    ("slowstart: 30s", "did you mean `slow_start`?"), ("warmup: 30s", "did you mean `slow_start`?"),
+    ("spill_over: 101%", "is too large"), ("spill_over: 70", "write `70%`"),
+    ("spillover: 70%", "did you mean `spill_over`?"), ("hash_key: a", "it belongs to a route"),
+    ("balance: maglev, slow_start: 30s", "has no effect here"),
+  ])
+  func slips(_ settings: String, _ expected: String) {
+    let text = report(file(settings))
+    #expect(text.contains(expected), "\(text)")
+  }
+
+  @Test(arguments: [
+    (", hash_key: \"\"", "is empty"), (", hash_key: \"a\\tb\"", "holds a control character"),
+    (", hash_key: \(String(repeating: "k", count: 257))", "longer than 256 bytes"),
+    (", hashkey: a", "did you mean `hash_key`?"),
+  ])
+  func slipsOfRoutes(_ settings: String, _ expected: String) {
+    let text = report(file("balance: first", route: settings))
+    #expect(text.contains(expected), "\(text)")
+  }
+
+  @Test func aTableHasAPlaceForEachEndpointOfAPriority() {
+    let endpoints = (1...252).map { "\"10.0.0.1:\($0)\"" }
+    let all = "[\(endpoints.joined(separator: ", "))]"
+    let text = report(file("balance: {maglev: {table: 251}}", endpoints: all))
+    #expect(text.contains("252 endpoints are more than the 251 places of the table"), "\(text)")
+    #expect(text.contains("config.yaml:3:"), "\(text)")
+    let split = (1...252).map { "{address: \"10.0.0.1:\($0)\", priority: \($0 % 2)}" }
+    let parts = "[\(split.joined(separator: ", "))]"
+    #expect(report(file("balance: {maglev: {table: 251}}", endpoints: parts)) == "")
+  }
+}
