@@ -290,7 +290,7 @@ final class TopologyLedger {
     let confirmed = confirmedVersion
     let quietListeners = listeners.quiet(beyond: confirmed) { !$0.isNamed }
     let quietRoutes = routes.quiet(beyond: confirmed) { $0.sessions.value == 0 }
-    let quietUpstreams = upstreams.quiet(beyond: confirmed) { _ in true }
+    let quietUpstreams = upstreams.quiet(beyond: confirmed) { $0.sessions.value == 0 }
     let quietEndpoints = endpoints.quiet(beyond: confirmed) { !$0.state.isNamed }
     // Records of their last sessions are in the rings by now, and are read by the next pass at last.
     let found = [quietListeners, quietRoutes, quietUpstreams, quietEndpoints]
