@@ -50,7 +50,8 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "CLinux", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "CLinux", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor",
+        "Plan",
         "Addressing", httpTypes, logging,
       ]),
     .target(
@@ -98,7 +99,8 @@ let package = Package(
     .testTarget(
       name: "ControlTests",
       dependencies: [
-        "Control", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor", "Plan",
+        "Control", "DNS", "DataPlane", "EventLoop", "HTTP1", "Balancing", "Matching", "Reactor",
+        "Plan",
         "Addressing", "CLinux", logging,
       ]),
     .testTarget(name: "PlanTests", dependencies: ["Plan"]),
