@@ -42,18 +42,20 @@ func expect(
 
 private let secret = "hunter2"
 
-private let kinds: [HealthCheckPlan.Kind] = [
-  .http(HTTPCheckPlan(headers: [.init(name: "X-Key", value: secret)], body: secret)),
-  .tls(TLSCheckPlan()),
-  .exchange(
-    ExchangeCheckPlan(steps: [.send(Array(secret.utf8)), .expect(Array("no way".utf8))])),
-  .redis(RedisCheckPlan()),
-  .redis(RedisCheckPlan(role: .master, username: "u", password: Secret(secret))),
-  .postgres(PostgresCheckPlan()),
-  .postgres(PostgresCheckPlan(role: .primary, password: Secret(secret))),
-  .mysql(MySQLCheckPlan()), .mysql(MySQLCheckPlan(user: "u", password: Secret(secret))),
-  .smtp(SMTPCheckPlan()),
-]
+private var kinds: [HealthCheckPlan.Kind] {
+  [
+    .http(HTTPCheckPlan(headers: [.init(name: "X-Key", value: secret)], body: secret)),
+    .tls(TLSCheckPlan()),
+    .exchange(
+      ExchangeCheckPlan(steps: [.send(Array(secret.utf8)), .expect(Array("no way".utf8))])),
+    .redis(RedisCheckPlan()),
+    .redis(RedisCheckPlan(role: .master, username: "u", password: Secret(secret))),
+    .postgres(PostgresCheckPlan()),
+    .postgres(PostgresCheckPlan(role: .primary, password: Secret(secret))),
+    .mysql(MySQLCheckPlan()), .mysql(MySQLCheckPlan(user: "u", password: Secret(secret))),
+    .smtp(SMTPCheckPlan()),
+  ]
+}
 
 @Suite struct KindsTests {
   @Test(arguments: kinds.indices)
