@@ -82,11 +82,12 @@ final class TopologyLedger {
 
   /// Notes that a worker has gone over to a topology, and so to none before it any more.
   func note(worker: Int, isUsing version: Int) {
+    let before = confirmedVersion
     versions[worker] = max(versions[worker], version)
     let confirmed = confirmedVersion
-    guard let current, let oldest = inUse.first, oldest.version < confirmed else { return }
+    guard confirmed > before else { return }
     inUse.removeAll { $0.version < confirmed }
-    if confirmed == current.version { current.settle() }
+    current?.settle(from: before, to: confirmed)
   }
 
   /// The topology for a plan: the current one if nothing is different. Every name of the plan must
@@ -209,7 +210,8 @@ final class TopologyLedger {
         Draft.put(
           Endpoint(
             endpoint, name: found.name, upstreamName: plan.name, address: found.address,
-            host: found.host, ordinal: key.ordinal, number: memory.number, failuresMax: plan.outlier?.failures,
+            host: found.host, ordinal: key.ordinal, number: memory.number,
+            failuresMax: plan.outlier?.failures,
             state: memory.state,
             upstreamState: upstreams.state(upstream)),
           at: position, in: &all)

@@ -38,9 +38,10 @@ package struct EndpointPicker {
   }
 
   /// An endpoint of `upstream` that may get sessions and has room for one more, which is counted there.
-  /// `tried` has the bits of the endpoints that have failed this session:
-  /// with more than 64 endpoints an untried one may be passed over, too, which costs an attempt and
-  /// bounds what a session remembers. `key` is what a hash goes by.
+  /// The session must be counted at the upstream already: bounds of load are shares of that. `tried`
+  /// has the bits of the endpoints that have failed this session: with more than 64 endpoints an
+  /// untried one may be passed over, too, which costs an attempt and bounds what a session
+  /// remembers. `key` is what a hash goes by.
   package mutating func pick(
     _ upstream: Upstream, of topology: Topology, tried: UInt64, key: UInt64 = 0, at now: Instant,
     random: inout SplitMix64

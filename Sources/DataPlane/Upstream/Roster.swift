@@ -271,11 +271,14 @@ extension Topology {
     for roster in upstreams[position].rosters { roster.noteChanges() }
   }
 
-  /// Tells that all workers have come to this topology. Until now those before it have counted sessions in
-  /// rosters of their own where members are different: those of this one are corrected.
-  public func settle() {
+  /// Tells that the oldest topology that a worker uses is `confirmed` now, after `before`. Workers that
+  /// came late have counted sessions in rosters of earlier topologies, where members were different:
+  /// the rosters that all have come to are corrected. The control thread.
+  public func settle(from before: Int, to confirmed: Int) {
     for upstream in upstreams where !upstream.isRetired {
-      for roster in upstream.rosters where roster.version == version { roster.noteChanges() }
+      for roster in upstream.rosters where roster.version > before && roster.version <= confirmed {
+        roster.noteChanges()
+      }
     }
   }
 

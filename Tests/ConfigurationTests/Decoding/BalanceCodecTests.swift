@@ -125,7 +125,7 @@ private func file(_ settings: String, endpoints: String = "[\"h:1\"]", route: St
     let text = report(file("balance: {maglev: {table: 251}}", endpoints: all))
     #expect(text.contains("252 endpoints are more than the 251 places of the table"), "\(text)")
     #expect(text.contains("config.yaml:3:"), "\(text)")
-    let split = (1...252).map { "{address: \"10.0.0.1:\($0)\", priority: \($0 % 2)}" }
+    let split = (1...252).map { "{address: \"10.0.0.\($0):1\", priority: \($0 % 2)}" }
     let parts = "[\(split.joined(separator: ", "))]"
     #expect(report(file("balance: {maglev: {table: 251}}", endpoints: parts)) == "")
   }

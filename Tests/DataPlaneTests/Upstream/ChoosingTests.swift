@@ -6,6 +6,7 @@ import Plan
 import Reactor
 import Testing
 
+@testable import Control
 @testable import DataPlane
 
 @Suite struct ChoosingTests {
@@ -16,6 +17,23 @@ import Testing
   ]
 
   // MARK: All policies
+
+  /// A worker that is late counts in the roster of an earlier topology. That of the latest one must know of it
+  /// once all have come, even if nobody ever came to the topology that it was made for.
+  @Test func whatWasCountedInAnEarlierRosterIsKnownWhenAllHaveCome() throws {
+    var plan = RigPlan(ports: [1, 2])
+    plan.workers = 2
+    plan.upstreams[0].balance = .leastConnections
+    let rig = try Rig(plan)
+    defer { _ = rig.tearDown() }
+    var late = Picking(rig.topology)
+    rig.change(only: []) { $0.upstreams[0].endpoints.append(EndpointPlan(port: 3)) }
+    _ = late.take()
+    rig.change(only: []) { $0.sessionsMax = 999 }
+    #expect(rig.topology.rosterFaults.count == 1)
+    for worker in 0..<2 { rig.ledger.note(worker: worker, isUsing: rig.topology.version) }
+    #expect(rig.topology.rosterFaults == [])
+  }
 
   @Test(arguments: all)
   func onlyWhoMayBePickedAndHasRoomIsPicked(_ balance: BalancePolicy) throws {
@@ -30,9 +48,9 @@ import Testing
     let picks = (0..<6).map { picking.take(tried: 1 << 3, key: UInt64($0)) }
     #expect(picks.sorted() == [0, 0, 4, 4, 5, 5])
     #expect(picking.pick(tried: 1 << 3, key: 7) == .full)
-    #expect(picking.pick(tried: 0b111001, key: 7) == .tried)
+    #expect(picking.pick(tried: 0b111101, key: 7) == .tried)
     #expect(picking.take(key: 7) == 3)
-    topology.giveBack(EndpointIndex(4))
+    topology.end(4)
     #expect(picking.take(tried: 1 << 3, key: 9) == 4)
     #expect(topology.upstreams[0].state.sessions.value == 7)
     #expect(topology.rosterFaults == [])
@@ -96,13 +114,13 @@ import Testing
           for step in 0..<1500 {
             if held.count > 30 || (held.count > 0 && picking.random.next(below: 3) == 0) {
               let index = Int(picking.random.next(below: UInt64(held.count)))
-              topology.giveBack(EndpointIndex(held.remove(at: index)))
+              topology.end(held.remove(at: index))
             } else {
               let position = picking.take(key: UInt64(step))
               if position >= 0 { held.append(position) }
             }
           }
-          for position in held { topology.giveBack(EndpointIndex(position)) }
+          for position in held { topology.end(position) }
         }
       }
       group.addTask(name: "control") {
@@ -173,7 +191,7 @@ import Testing
     }
     #expect((0..<5).map(topology.sessions) == [10, 20, 30, 0, 40])
     // Who becomes idle gets the next ones.
-    for _ in 0..<10 { topology.giveBack(EndpointIndex(0)) }
+    for _ in 0..<10 { topology.end(0) }
     #expect((0..<9).map { _ in picking.take() } == [Int](repeating: 0, count: 9))
   }
 
@@ -204,7 +222,7 @@ import Testing
         endpoints: (0..<20).map { EndpointPlan(port: UInt16($0 + 1), sessionsMax: 2) }))
     var picking = Picking(topology)
     #expect((0..<6).map { _ in picking.take() } == [0, 0, 1, 1, 2, 2])
-    topology.giveBack(EndpointIndex(0))
+    topology.end(0)
     #expect(picking.take() == 0)
     topology.mark(3, .down)
     #expect(picking.take() == 4)

@@ -21,8 +21,13 @@ struct Picking {
   }
 
   mutating func pick(tried: UInt64 = 0, key: UInt64 = 0) -> Pick {
-    picker.pick(
-      topology.upstreams[0], of: topology, tried: tried, key: key, at: now, random: &random)
+    let upstream = topology.upstreams[0]
+    upstream.state.sessions.add()
+    let pick = picker.pick(
+      upstream, of: topology, tried: tried, key: key, at: now, random: &random)
+    if case .endpoint = pick { return pick }
+    upstream.state.sessions.giveBack()
+    return pick
   }
 
   /// The position of the endpoint that is picked; -1 for none.
@@ -34,7 +39,7 @@ struct Picking {
   /// The same, for a session that is over at once.
   mutating func visit(tried: UInt64 = 0, key: UInt64 = 0) -> Int {
     let position = take(tried: tried, key: key)
-    if position >= 0 { topology.giveBack(EndpointIndex(position)) }
+    if position >= 0 { topology.end(position) }
     return position
   }
 
@@ -64,6 +69,12 @@ extension Topology {
         endpoints: weights.enumerated().map { number, weight in
           EndpointPlan(port: UInt16(number + 1), weight: weight)
         }))
+  }
+
+  /// The end of a session that was counted by `Picking.pick`.
+  func end(_ position: Int) {
+    giveBack(EndpointIndex(position))
+    upstreams[0].state.sessions.giveBack()
   }
 
   func sessions(_ position: Int) -> Int { endpoints[position].state.sessions.value }
