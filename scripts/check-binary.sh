@@ -5,7 +5,7 @@
 set -euo pipefail
 
 binary=${1:?usage: check-binary.sh BINARY}
-bytes_max=$((20 * 1000 * 1000))
+bytes_max=$((21 * 1000 * 1000))
 
 "$(dirname "$0")/install.sh" binary
 folder=$(mktemp --directory --tmpdir sluice-binary-XXXXXX)

@@ -24,11 +24,11 @@ struct CheckKindsTests {
   }
 
   /// A server that says its role to those who ask as Redis is asked, and its name to all others.
-  private func redis(_ name: String, _ role: Word) throws -> Server {
+  private func redis(_ name: String, _ role: Shared<String>) throws -> Server {
     try Server { connection in
       let first = try connection.receive(14)
       guard first == "*1\r\n$4\r\nROLE\r\n" else { return try connection.send(name) }
-      let word = role.text
+      let word = role.value
       try connection.send("*3\r\n$\(word.utf8.count)\r\n\(word)\r\n:0\r\n*0\r\n")
       _ = try connection.receive(14)
       try connection.send("+OK\r\n")
@@ -41,7 +41,7 @@ struct CheckKindsTests {
 
   @Test("Sessions follow the role, and nobody serves before it is known")
   func role() throws {
-    let (one, two) = (Word("master"), Word("slave"))
+    let (one, two) = (Shared("master"), Shared("slave"))
     let (first, second) = (try redis("first", one), try redis("second", two))
     let proxy = try proxy([first.address, second.address], check: "redis: {role: master}")
     #expect(proxy.event("endpoint is up")?["endpoint"] == first.address)
@@ -49,10 +49,10 @@ struct CheckKindsTests {
     #expect(down?["endpoint"] == second.address)
     #expect(down?["cause"] == "the role is slave, and `master` is asked for")
     for _ in 0..<4 { #expect(try ask(proxy) == "first") }
-    one.text = "slave"
+    one.value = "slave"
     #expect(proxy.event("all endpoints are down") != nil)
     #expect(try Connection(proxy.address()).isReset())
-    two.text = "master"
+    two.value = "master"
     #expect(proxy.event("an endpoint is up again") != nil)
     for _ in 0..<4 { #expect(try ask(proxy) == "second") }
   }
@@ -83,19 +83,52 @@ struct CheckKindsTests {
 
   @Test("An exchange is good when what is expected comes")
   func exchange() throws {
-    let word = Word("READY 7\r\n")
+    let word = Shared("READY 7\r\n")
     let server = try Server { connection in
       guard try connection.receive(1) == "?" else { return try connection.send("served") }
-      try connection.send("hello\r\n" + word.text)
+      try connection.send("hello\r\n" + word.value)
     }
     let proxy = try proxy(
       [server.address],
       check: #"exchange: [{send: "?"}, {expect: hello}, {expect: {regex: "^READY [0-9]+$$"}}]"#)
     #expect(try Connection(proxy.address()).ask("x") == "served")
-    word.text = "READY soon\r\n"
+    word.value = "READY soon\r\n"
     #expect(proxy.event("endpoint is down")?["cause"] == "what step 3 expects has not come")
-    word.text = "READY 8\r\n"
+    word.value = "READY 8\r\n"
     #expect(proxy.event("endpoint is up") != nil)
+  }
+
+  /// A MySQL server's words to somebody it does not know.
+  private static let mySQL: [UInt8] = {
+    let greeting: [UInt8] =
+      [10] + Array("8.0.1\0".utf8) + [1, 0, 0, 0] + Array("abcdefgh\0".utf8) + [
+        0xFF, 0xF7, 33, 2, 0,
+      ]
+      + [0xFF, 0x81, 21] + Array(repeating: 0, count: 10) + Array("ijklmnopqrst\0".utf8)
+      + Array("mysql_native_password\0".utf8)
+    let refusal: [UInt8] = [0xFF, 0x15, 0x04] + Array("#28000denied".utf8)
+    return [UInt8(greeting.count), 0, 0, 0] + greeting + [UInt8(refusal.count), 0, 0, 2] + refusal
+  }()
+
+  @Test(
+    "Servers are known by their own words, and others are not taken for them",
+    arguments: [
+      ("tls", [22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3] + Array(repeating: UInt8(7), count: 36)),
+      ("postgres", [82, 0, 0, 0, 8, 0, 0, 0, 0, 90, 0, 0, 0, 5, 73]),
+      ("mysql", CheckKindsTests.mySQL),
+      ("smtp", Array("220 mail\r\n250 mail\r\n221 bye\r\n".utf8)),
+    ])
+  func words(kind: String, good: [UInt8]) throws {
+    let words = Shared(good)
+    let server = try Server { connection in
+      try connection.send(words.value)
+      _ = try connection.receiveAll()
+    }
+    let proxy = try proxy([server.address], check: "\(kind): {}, initial: unknown")
+    #expect(proxy.event("endpoint is up") != nil)
+    words.value = Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8)
+    let cause = try #require(proxy.event("endpoint is down")?["cause"])
+    #expect(cause.lowercased().hasPrefix("the answer is not \(kind)"), "\(cause)")
   }
 
   @Test("A script decides by its exit code, and its last line is the cause")
@@ -147,21 +180,5 @@ struct CheckKindsTests {
     let outcome = try sluice("check", file)
     #expect(outcome.errors.contains("is not accepted here"))
     #expect(!(outcome.errors + outcome.output).contains("hunter2"))
-  }
-}
-
-/// A word that two threads look at.
-private final class Word: @unchecked Sendable {
-  // SAFETY: read and written between lock and unlock.
-  private let lock = NSLock()
-  private var value: String
-
-  init(_ value: String) {
-    self.value = value
-  }
-
-  var text: String {
-    get { lock.withLock { value } }
-    set { lock.withLock { value = newValue } }
   }
 }

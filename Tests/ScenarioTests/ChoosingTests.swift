@@ -114,6 +114,60 @@ struct ChoosingTests {
     for name in Set(names) { #expect(names.count { $0 == name } <= 5) }
   }
 
+  @Test("With spill_over, the next priority gets what the first one is too ill for")
+  func spillOver() throws {
+    let (kept, spare, refusing) = (
+      try Server.named("kept"), try Server.named("spare"), try RefusingPort()
+    )
+    let proxy = try proxy(
+      "random",
+      """
+      "\(kept.address)", "\(refusing.address)", {address: "\(spare.address)", priority: 1}
+      """, settings: "spill_over: 75%, check: {tcp: {}, every: 20ms, timeout: 10s, fall: 2},")
+    #expect(proxy.event("endpoint is down")?["endpoint"] == refusing.address)
+    // A half of the weight is healthy: two thirds stay, within five standard deviations.
+    let found = try answers(proxy, 300)
+    #expect((160...240).contains(found["kept"] ?? 0), "\(found)")
+    #expect(found.values.reduce(0, +) == 300)
+  }
+
+  /// Which part of 60 sessions goes to an endpoint that has just come back.
+  private func returning(slowStart: String) throws -> Int {
+    let isHealthy = Shared(true)
+    func server(_ name: String, _ isHealthy: Shared<Bool>) throws -> Server {
+      try Server { connection in
+        guard try connection.receive(1) == "?" else { return try connection.send(name) }
+        try connection.send(isHealthy.value ? "yes" : "no")
+      }
+    }
+    let (a, b) = (try server("a", Shared(true)), try server("b", isHealthy))
+    let proxy = try ProxyProcess(
+      """
+      workers: 1
+      routes:
+        r: {listen: "127.0.0.1:0", to: u}
+      upstreams:
+        u:
+          slow_start: \(slowStart)
+          check: {exchange: [{send: "?"}, {expect: "yes"}], every: 20ms, timeout: 10s, fall: 1, rise: 1}
+          endpoints: ["\(a.address)", "\(b.address)"]
+      """)
+    isHealthy.value = false
+    #expect(proxy.event("endpoint is down") != nil)
+    isHealthy.value = true
+    #expect(proxy.event("endpoint is up") != nil)
+    var count = 0
+    for _ in 0..<60 where try Connection(proxy.address()).ask("x") == "b" { count += 1 }
+    return count
+  }
+
+  @Test("Who has come back gets little at first with slow_start, and its share without")
+  func slowStart() throws {
+    #expect(try returning(slowStart: "off") == 30)
+    // However long the test takes, it is the beginning of an hour.
+    #expect(try (0...5).contains(returning(slowStart: "1h")))
+  }
+
   @Test("A reload to another policy counts for the next client")
   func reload() throws {
     let (all, endpoints) = try servers(3)

@@ -25,14 +25,14 @@ struct HealthTests {
   }
 
   /// A server whose answer to the path `/health` the test can change while it runs.
-  private func webServer(_ isHealthy: Switch, _ answer: String = "served") throws -> Server {
+  private func webServer(_ isHealthy: Shared<Bool>, _ answer: String = "served") throws -> Server {
     try Server { connection in
       var head = ""
       while !head.hasSuffix("\r\n\r\n"), case let next = try connection.receive(1), !next.isEmpty {
         head += next
       }
       guard head.hasPrefix("GET /health ") else { return try connection.send(answer) }
-      let status = isHealthy.isOn ? "200 OK" : "503 Service Unavailable"
+      let status = isHealthy.value ? "200 OK" : "503 Service Unavailable"
       try connection.send("HTTP/1.1 \(status)\r\nContent-Length: 2\r\n\r\nok")
     }
   }
@@ -53,20 +53,20 @@ struct HealthTests {
 
   @Test("What an HTTP check says of an endpoint counts, there and back")
   func http() throws {
-    let isHealthy = Switch(true)
-    let (web, spare) = (try webServer(isHealthy), try webServer(Switch(true), "spare"))
+    let isHealthy = Shared(true)
+    let (web, spare) = (try webServer(isHealthy), try webServer(Shared(true), "spare"))
     let proxy = try proxy(
       [web.address, spare.address], check: "http: {path: /health, status: [200], body: ok}")
     func answers() throws -> Set<String> {
       Set(try (0..<4).map { _ in try Connection(proxy.address()).ask("x\r\n\r\n") })
     }
     #expect(try answers() == ["served", "spare"])
-    isHealthy.isOn = false
+    isHealthy.value = false
     let down = proxy.event("endpoint is down")
     #expect(down?["endpoint"] == web.address)
     #expect(down?["cause"]?.contains("503") == true)
     #expect(try answers() == ["spare"])
-    isHealthy.isOn = true
+    isHealthy.value = true
     #expect(proxy.event("endpoint is up")?["endpoint"] == web.address)
     #expect(try answers() == ["served", "spare"])
   }
@@ -108,7 +108,7 @@ struct HealthTests {
 
   @Test("Without a check any more, an endpoint serves again")
   func checkRemoved() throws {
-    let isHealthy = Switch(false)
+    let isHealthy = Shared(false)
     let web = try webServer(isHealthy)
     func file(_ check: String) -> String {
       """
@@ -123,21 +123,5 @@ struct HealthTests {
     #expect(try Connection(proxy.address()).isReset())
     #expect(try proxy.reload(file("")).message == "reloaded")
     #expect(try Connection(proxy.address()).ask("x\r\n\r\n") == "served")
-  }
-}
-
-/// Something on or off that two threads look at.
-private final class Switch: @unchecked Sendable {
-  // SAFETY: read and written between lock and unlock.
-  private let lock = NSLock()
-  private var value: Bool
-
-  init(_ value: Bool) {
-    self.value = value
-  }
-
-  var isOn: Bool {
-    get { lock.withLock { value } }
-    set { lock.withLock { value = newValue } }
   }
 }

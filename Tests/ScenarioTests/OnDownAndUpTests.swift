@@ -4,22 +4,10 @@
 import Foundation
 import Testing
 
-/// Something on or off that two threads look at.
-private final class Switch: @unchecked Sendable {
-  // SAFETY: read and written between lock and unlock.
-  private let lock = NSLock()
-  private var value = true
-
-  var isOn: Bool {
-    get { lock.withLock { value } }
-    set { lock.withLock { value = newValue } }
-  }
-}
-
 @Suite("on_down, and up again")
 struct OnDownAndUpTests {
   /// A server that echoes, and passes its checks as long as it is told to.
-  private func server(_ isHealthy: Switch) throws -> Server {
+  private func server(_ isHealthy: Shared<Bool>) throws -> Server {
     try Server { connection in
       let first = try connection.receive(1)
       guard first == "G" else {
@@ -29,7 +17,7 @@ struct OnDownAndUpTests {
         }
         return
       }
-      let status = isHealthy.isOn ? "200 OK" : "503 Service Unavailable"
+      let status = isHealthy.value ? "200 OK" : "503 Service Unavailable"
       try connection.send("HTTP/1.1 \(status)\r\nContent-Length: 0\r\n\r\n")
     }
   }
@@ -52,12 +40,12 @@ struct OnDownAndUpTests {
     "Sessions are reset, and the record says why",
     arguments: ["close", "{close: 50ms}", "{drain: 20ms}"])
   func close(_ onDown: String) throws {
-    let isHealthy = Switch()
+    let isHealthy = Shared(true)
     let server = try server(isHealthy)
     let proxy = try proxy(server, onDown)
     let clients = try (0..<4).map { _ in try Connection(proxy.address()) }
     for client in clients { #expect(try client.echo("hello") == "hello") }
-    isHealthy.isOn = false
+    isHealthy.value = false
     for client in clients { #expect(try client.isReset()) }
     let records = try proxy.records(4)
     #expect(records.allSatisfy { $0["end"] == "endpoint_down" && $0["by"] == "proxy" })
@@ -65,26 +53,26 @@ struct OnDownAndUpTests {
 
   @Test("They go on where nothing is said")
   func keep() throws {
-    let isHealthy = Switch()
+    let isHealthy = Shared(true)
     let server = try server(isHealthy)
     let proxy = try proxy(server, "keep")
     let client = try Connection(proxy.address())
     #expect(try client.echo("hello") == "hello")
-    isHealthy.isOn = false
+    isHealthy.value = false
     #expect(proxy.event("all endpoints are down") != nil)
     #expect(try client.echo("still here") == "still here")
   }
 
   @Test("Those that are left when it is up again stay")
   func recovery() throws {
-    let isHealthy = Switch()
+    let isHealthy = Shared(true)
     let server = try server(isHealthy)
     let proxy = try proxy(server, "{drain: 1h}")
     let client = try Connection(proxy.address())
     #expect(try client.echo("hello") == "hello")
-    isHealthy.isOn = false
+    isHealthy.value = false
     #expect(proxy.event("endpoint is down") != nil)
-    isHealthy.isOn = true
+    isHealthy.value = true
     #expect(proxy.event("endpoint is up") != nil)
     #expect(try client.echo("still here") == "still here")
   }
