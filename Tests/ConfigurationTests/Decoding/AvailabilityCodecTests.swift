@@ -68,8 +68,8 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
     #expect(decoded.report == "")
     let upstreams = try #require(decoded.plan).upstreams
     #expect(upstreams.map(\.name) == ["b", "c", "a"])
-    #expect(upstreams.map(\.outlier?.failures) == [nil, 5, 2])
-    #expect(upstreams.map(\.outlier?.eject) == [nil, .seconds(1), .seconds(10)])
+    #expect(upstreams.map { $0.outlier?.failures } == [nil, 5, 2])
+    #expect(upstreams.map { $0.outlier?.eject } == [nil, .seconds(1), .seconds(10)])
     #expect(upstreams.map(\.panicPercent) == [nil, 30, 30])
     #expect(upstreams.map(\.quorum) == [2, 1, 1])
   }
