@@ -37,13 +37,14 @@ import Testing
       tally.add(schedule)
       #expect(schedule.complaints.isEmpty, "seed \(seed): \(schedule.complaints)")
     }
-    guard ScheduleTests.seeds.count >= 100 else { return }
+    let count = ScheduleTests.seeds.count
+    guard count >= 100 else { return }
     // Schedules in which nothing happens would prove nothing.
-    #expect(tally.sessions > 1000)
+    #expect(tally.sessions > 5 * count)
     #expect(tally.splices > 100)
     #expect(tally.handedOver > 20)
     #expect(tally.staleEvents > 0)
-    #expect(tally.changes > 1000)
+    #expect(tally.changes > 3 * count)
     for reason in [
       SessionEnd.Reason.finished, .reset, .connectRefused, .idle, .halfCloseTimeout, .allDown,
       .queueFull, .queueTimedOut, .holdFull, .holdTimedOut, .retryBudget, .endpointDown,
