@@ -6,8 +6,10 @@ import Balancing
 import Testing
 
 @Suite struct WeightTreeTests {
-  private func tree(_ weights: [UInt64]) -> WeightTree {
-    let tree = WeightTree(count: weights.count)
+  /// With `isSparse` the weights are small beside what they might be, so that the tree is asked at once.
+  private func tree(_ weights: [UInt64], isSparse: Bool = false) -> WeightTree {
+    let tree = WeightTree(
+      count: weights.count, weightMax: max(1, weights.max() ?? 1) * (isSparse ? 1000 : 1))
     for (position, weight) in weights.enumerated() { tree[position] = weight }
     return tree
   }
@@ -47,18 +49,20 @@ import Testing
     #expect(tree.next(from: 0) == nil)
   }
 
-  @Test func sharesFollowWeights() {
-    let weights: [UInt64] = [1, 0, 2, 256, 5, 40, 0, 7]
-    let tree = tree(weights)
+  @Test(arguments: [false, true])
+  func sharesFollowWeights(_ isSparse: Bool) {
+    let weights: [UInt64] = [100, 0, 200, 256, 5, 40, 0, 7]
+    let tree = tree(weights, isSparse: isSparse)
     var random = SplitMix64(seed: 3)
     var counts = [Double](repeating: 0, count: weights.count)
     for _ in 0..<20_000 { counts[tree.draw(&random) ?? 1] += 1 }
     #expect(chiSquare(counts, weights.map { Double($0) }) < 20.5)  // 5 degrees, 1 in 1,000
   }
 
-  @Test func twoDrawsAreDifferentAndTheSecondIsByTheWeightsOfTheOthers() {
+  @Test(arguments: [false, true])
+  func twoDrawsAreDifferentAndTheSecondIsByTheWeightsOfTheOthers(_ isSparse: Bool) {
     let weights: [UInt64] = [4, 2, 1, 1]
-    let tree = tree(weights)
+    let tree = tree(weights, isSparse: isSparse)
     var random = SplitMix64(seed: 4)
     var counts = [Double](repeating: 0, count: 16)
     for _ in 0..<20_000 {
@@ -79,7 +83,7 @@ import Testing
 
   @Test func itIsRightAtRestAfterSeveralThreadsHaveChangedIt() async {
     for seed in 0..<6 {
-      let tree = WeightTree(count: 300)
+      let tree = WeightTree(count: 300, weightMax: 2)
       await withTaskGroup(of: Void.self) { group in
         for thread in 0..<4 {
           group.addTask(name: "writer") {

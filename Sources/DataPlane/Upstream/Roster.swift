@@ -68,7 +68,9 @@ final class Roster: Sendable {
     self.version = version
     weightTotal = members.reduce(0) { $0 + $1.weight }
     memberCount = members.count { $0.weight > 0 }
-    rooms = WeightTree(count: members.count)
+    rooms = WeightTree(
+      count: members.count,
+      weightMax: UInt64(max(1, members.reduce(0) { max($0, $1.weight) }) * SlowStart.whole))
     loads = keepsLoads ? LoadTree(count: members.count) : nil
     usable = SharedWords(count: members.count)
     isUp = SharedWords(count: members.count)
