@@ -43,8 +43,8 @@ struct CheckCommand: ParsableCommand {
     abstract: "Check a configuration file without running it.",
     discussion: """
       Prints every error and warning with its place in the file. Exits with 0 when the file can be \
-      run, with 78 when it cannot. Nothing is opened and no name is looked up. Bounds are compared with \
-      the open-files limit of this shell.
+      run, with 78 when it cannot. The files that `endpoints_file` names are read, too. Nothing listens \
+      or connects, and no name is looked up. Bounds are compared with the open-files limit of this shell.
       """)
 
   @OptionGroup var file: ConfigurationOption

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A regular expression over bytes, as a program for `PatternFinder`. It has what a program can follow in one
-// pass, whatever it is given: no backtracking, so no text that takes exponential time, and nothing that
+// A regular expression over bytes, as a program for `PatternFinder`. It has what a program can follow in
+// one pass, whatever it is given: no backtracking, so no text that takes exponential time, and nothing that
 // would need to remember what was read (back references, looking around). The program's length is bounded,
 // and with it the work for each byte. (After Thompson 1968; the machine is the one of Pike's `sam`.)
 //
@@ -55,6 +55,54 @@ public struct BytePattern: Hashable, Sendable {
 
   /// Whether nothing at all is enough to match: then it is found everywhere.
   public var matchesNothing: Bool { PatternFinder(self).isFound }
+
+  /// How many bytes a match has at least; `nil` when nothing matches, as with `a^b`. Every place of the
+  /// program is looked at once for each of what may be known there: whether a line begins, and whether one
+  /// must end.
+  public var bytesMin: Int? {
+    struct Spot: Hashable {
+      var step: Int
+      var isAtLineStart: Bool
+      /// The next byte, if any, ends a line.
+      var mustEnd = false
+    }
+    let (feed, back) = (UInt8(ascii: "\n"), UInt8(ascii: "\r"))
+    var known: Set<Spot> = []
+    var spots = [Spot(step: 0, isAtLineStart: true), Spot(step: 0, isAtLineStart: false)]
+    var count = 0
+    while !spots.isEmpty {
+      var later: [Spot] = []
+      while var spot = spots.popLast() {
+        guard known.insert(spot).inserted else { continue }
+        switch steps[spot.step] {
+        case .found: return count
+        case .split(let one, let other):
+          spots.append(Spot(step: one, isAtLineStart: spot.isAtLineStart, mustEnd: spot.mustEnd))
+          spots.append(Spot(step: other, isAtLineStart: spot.isAtLineStart, mustEnd: spot.mustEnd))
+        case .jump(let target):
+          spot.step = target
+          spots.append(spot)
+        case .lineStart:
+          spot.step += 1
+          if spot.isAtLineStart { spots.append(spot) }
+        case .lineEnd:
+          spot.step += 1
+          spot.mustEnd = true
+          spots.append(spot)
+        case .take(let set):
+          if set.contains(feed) { later.append(Spot(step: spot.step + 1, isAtLineStart: true)) }
+          let isOther =
+            spot.mustEnd
+            ? set.contains(back)
+            : (UInt8.min...UInt8.max).contains { $0 != feed && set.contains($0) }
+          if isOther { later.append(Spot(step: spot.step + 1, isAtLineStart: false)) }
+        }
+      }
+      spots = later
+      count += 1
+    }
+    return nil
+  }
 }
 
 /// What is wrong with a pattern.

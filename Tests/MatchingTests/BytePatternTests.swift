@@ -72,6 +72,43 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    ("a", 1), ("a^b", nil), ("$a", nil), ("a$", 1), ("a\n^b", 3), ("a$\r\n^b", 4),
+    ("a$(b|\n)c?", 2), ("$^", 0),
+    ("(a^b|cd)", 2), ("a{60}", 60), ("[^\\x00-\\xff]", nil), ("x*^y", 1), ("a(^b|$)+", 1),
+    ("(a^)*b", 1),
+  ])
+  func theShortestMatchIsKnown(_ pattern: String, _ bytes: Int?) throws {
+    #expect(try BytePattern(pattern).bytesMin == bytes)
+  }
+
+  @Test func theShortestMatchIsTheShortestTextThatIsFound() throws {
+    let parts = ["a", "b", "^", "$", "\n", "\r", "(a|^)", "b*", "(^b|$)", "[ab]", "a?"]
+    var state: UInt64 = 42
+    func next(_ count: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % count
+    }
+    let alphabet = Array("ab\n\r".utf8)
+    for _ in 0..<400 {
+      let text = (0...next(5)).map { _ in parts[next(parts.count)] }.joined()
+      let pattern = try BytePattern(text)
+      var texts: [[UInt8]] = [[]]
+      var found: Int?
+      for length in 0...4 where found == nil {
+        let isFound = texts.contains { bytes in
+          var finder = PatternFinder(pattern)
+          finder.read(bytes[...])
+          return finder.finish()
+        }
+        if isFound { found = length }
+        texts = texts.flatMap { bytes in alphabet.map { bytes + [$0] } }
+      }
+      let least = pattern.bytesMin.flatMap { $0 <= 4 ? $0 : nil }
+      #expect(found == least, "\(text.debugDescription)")
+    }
+  }
+
   @Test func whatFollowsAMatchIsLeft() throws {
     var finder = PatternFinder(try BytePattern("b+c"))
     let bytes = Array("abbcbc".utf8)

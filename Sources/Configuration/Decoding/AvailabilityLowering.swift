@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What follows from the health of endpoints, on its way to the plan: who is left out, when all are used, when
-// nobody is served. What contradicts itself is an error; what does nothing, or will hurt, is a warning at the
-// place where it stands, and only if that is the upstream itself: a default has to suit many.
+// What follows from the health of endpoints, on its way to the plan: who is left out, when all are used,
+// when nobody is served. What contradicts itself is an error; what does nothing, or will hurt, is a warning
+// at the place where it stands, and only if that is the upstream itself: a default has to suit many.
 
 import Addressing
 import Plan
@@ -18,10 +18,12 @@ extension Lowering {
     plan.quorum = (own.quorum ?? shared.quorum)?.value ?? upstreamStandard.quorum
     refuseContradictions(of: plan, own, shared)
     warnOfIdleSettings(of: plan, own)
-    warnOfLongHold(plan, own, at: range)
-    if let onDown = own.onDown, onDown != .keep, plan.check == nil {
+    refuseRole(of: plan, own, shared)
+    if let hold = own.hold { checkMeaning(of: hold) }
+    if let retry = own.retry { checkMeaning(of: retry) }
+    if let onDown = own.onDown, onDown.value != .keep, plan.check == nil {
       diagnostics.warning(
-        at: range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
+        at: onDown.range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
     }
     if plan.endpointsFile == nil { warnOfOneAddress(plan.endpoints, at: range) }
   }
@@ -55,8 +57,8 @@ extension Lowering {
     {
       diagnostics.error(
         at: place,
-        "`panic` and a `quorum` contradict each other: when few endpoints are healthy, one uses all of them, "
-          + "the other none",
+        "`panic` and a `quorum` contradict each other: when few endpoints are healthy, one uses all of "
+          + "them, the other none",
         hints: [remedy + "leave one out, or write `panic: off` or `quorum: 1`"], isShape: false)
     }
     if let panic = own.panicPercent ?? shared.panicPercent, panic.value != nil,
@@ -64,7 +66,8 @@ extension Lowering {
     {
       diagnostics.error(
         at: panic.range,
-        "`panic` would use endpoints that do not have the role which the `check` of \(quoted(plan.name)) asks for",
+        "`panic` would use endpoints that do not have the role which the `check` of "
+          + "\(quoted(plan.name)) asks for",
         hints: [remedy + "leave it out, or write `panic: off`"], isShape: false)
     }
     let serving = plan.endpoints.count { $0.weight > 0 }
@@ -94,6 +97,12 @@ extension Lowering {
       } else if isSingle {
         diagnostics.warning(
           at: panic.range, "with one endpoint, panic only means that its checks count for nothing")
+      } else if panicBeginsWithTheFirst(panic.value ?? 0, of: plan) {
+        diagnostics.warning(
+          at: panic.range,
+          "the first endpoint that is ill starts the panic, and is used again: health counts for "
+            + "nothing here",
+          hints: ["a lower percentage leaves out those that are ill, as long as they are few"])
       }
     }
     if let quorum = own.quorum, quorum.value > 1, neverIll {
@@ -103,23 +112,11 @@ extension Lowering {
     }
   }
 
-  /// Who waits at the end of a long line is let go too late, however soon an endpoint is back.
-  private mutating func warnOfLongHold(
-    _ plan: UpstreamPlan, _ own: UpstreamSettings, at range: SourceRange
-  ) {
-    // Nobody has written what is there by default.
-    guard case .some(.some(let draft)) = own.hold, let hold = plan.hold,
-      draft.length != nil || draft.ratePerSecond != nil
-    else { return }
-    let (seconds, attoseconds) = hold.timeout.components
-    let letGo = Double(hold.ratePerSecond) * (Double(seconds) + Double(attoseconds) / 1e18)
-    guard Double(hold.length) > letGo else { return }
-    diagnostics.warning(
-      at: range,
-      "\(hold.length) clients may wait in `hold`, but within its \(hold.timeout.configurationText) only "
-        + "\(Int(letGo)) go on, at \(hold.ratePerSecond) per second",
-      hints: ["a shorter `length` turns away at once those who would wait in vain; or raise `rate`"]
-    )
+  /// Whether one endpoint that is ill is one too many.
+  private func panicBeginsWithTheFirst(_ percent: Int, of plan: UpstreamPlan) -> Bool {
+    let serving = plan.endpoints.count { $0.weight > 0 }
+    return percent == 100
+      || !plan.hasNames && serving > 1 && (serving - 1) * 100 < percent * serving
   }
 
   /// Endpoints that share a machine share its end. On this machine, that would be the proxy's, too.
@@ -138,7 +135,7 @@ extension Lowering {
 
 extension UpstreamPlan {
   /// Whether an endpoint is given by a name, which may stand for several, or a file may list more.
-  fileprivate var hasNames: Bool {
+  var hasNames: Bool {
     endpointsFile != nil
       || endpoints.contains { endpoint in
         switch endpoint.address {

@@ -9,6 +9,7 @@ private let ewmaStandard = EWMAPlan()
 
 /// What an upstream says about choosing.
 var balanceFields: [Field<UpstreamSettings>] {
+  let spillOver = ScalarCodec.percentage(0...100)
   let slowStart = ScalarCodec.duration(.milliseconds(100)...(.seconds(3600))).orOff()
   return [
     field(
@@ -22,10 +23,11 @@ var balanceFields: [Field<UpstreamSettings>] {
       "slow_start", \.slowStart, slowStart.located,
       shown: slowStart.encode(upstreamStandard.slowStart),
       "Over how long an endpoint that has come up gets its weight back, from little on a straight "
-        + "line. Not with `source_hash` and `maglev`, whose keys stay where they are."),
+        + "line. Not with `source_hash` and `maglev`, whose keys stay where they are, and `first`, which "
+        + "knows no weight."),
     field(
-      "spill_over", \.spillOverPercent, .percentage(0...100),
-      standard: upstreamStandard.spillOverPercent,
+      "spill_over", \.spillOverPercent, spillOver.located,
+      shown: spillOver.encode(upstreamStandard.spillOverPercent),
       "When less than this of a priority's weight is healthy, it leaves a part of the sessions to the "
         + "next priority: a third with `spill_over: 75%` and half of it healthy. `0%`: only a priority "
         + "in which nobody can serve does."),

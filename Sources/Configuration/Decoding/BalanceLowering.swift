@@ -2,6 +2,7 @@
 // How endpoints are chosen, on the way to the plan: what only shows beside the endpoints, or beside another
 // key, is said here.
 
+import Addressing
 import Plan
 
 extension Lowering {
@@ -34,7 +35,71 @@ extension Lowering {
       diagnostics.warning(
         at: own.range, "`slow_start` has no effect here: the clients of a hash stay where they are")
     }
+    if let own, own.value != nil, policy == .first {
+      diagnostics.warning(at: own.range, "`slow_start` has no effect here: `first` knows no weight")
+    }
     return (own ?? shared)?.value ?? upstreamStandard.slowStart
+  }
+}
+
+extension Lowering {
+  /// From when on a priority leaves sessions to the next one; warns where there is no next one.
+  mutating func spillOver(
+    _ own: Located<Int>?, _ shared: Located<Int>?, _ endpoints: [EndpointPlan], hasFile: Bool
+  ) -> Int {
+    let isOpen =
+      hasFile
+      || endpoints.contains { endpoint in
+        // Its records tell the priorities.
+        if case .service = endpoint.address { true } else { false }
+      }
+    if let own, own.value > 0, !isOpen, Set(endpoints.map(\.priority)).count == 1 {
+      diagnostics.warning(
+        at: own.range, "all endpoints have one priority, so there is none to spill over to",
+        hints: ["give those that should help out `priority: 1`"])
+    }
+    return (own ?? shared)?.value ?? upstreamStandard.spillOverPercent
+  }
+
+  /// Reports what a route says that its upstream makes nothing of, or worse.
+  mutating func checkMeaning(of route: RouteDraft, to upstream: UpstreamPlan) {
+    if let key = route.settings.hashKey, upstream.balance.hash?.key != .route {
+      diagnostics.warning(
+        at: key.range, "`hash_key` has no effect here: the upstream does not go by the route",
+        hints: ["it would with `balance: {maglev: {key: route}}`, or `source_hash`"])
+    }
+    for listen in route.listen ?? [] {
+      guard upstream.endpoints.contains(where: { $0.address.isReached(through: listen.value) })
+      else {
+        continue
+      }
+      diagnostics.warning(
+        at: listen.range,
+        "this route leads to the address where it listens, so it connects to itself",
+        hints: ["each session would open another one, until none are left"])
+    }
+  }
+}
+
+extension EndpointAddress {
+  /// Whether a connection to it comes to a listener of this process.
+  fileprivate func isReached(through listen: ListenAddress) -> Bool {
+    guard case .socket(let address) = self else { return false }
+    switch listen {
+    case .socket(let socket):
+      if socket == address { return true }
+      switch (socket, address) {
+      case (.v4(.any, let port), .v4(_, let other)), (.v6(.any, let port, _), .v6(_, let other, _)):
+        return port == other && address.isLoopback
+      default: return false
+      }
+    case .port(let port):
+      switch address {
+      case .v4(_, let other), .v6(_, let other, _): return port == other && address.isLoopback
+      case .unix, .abstract: return false
+      }
+    case .inherited: return false
+    }
   }
 }
 

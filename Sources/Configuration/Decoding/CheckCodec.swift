@@ -59,17 +59,18 @@ extension Codec<HealthCheckDraft> {
       notes: checkNotes,
       fields: kindFields.map { $0.lifted(\.kind) } + [
         field(
-          "any_of", \.anyOf, .checkParts, isOptional: false,
+          "any_of", \.anyOf, Codec<[CheckPartDraft]>.checkParts.located, isOptional: false,
           "Several checks, made at the same time; one that is good is enough. At most "
-            + "\(partsMax)."),
+            + "\(partsMax). Where one asks for a role, all have to ask for it."),
         field(
-          "all_of", \.allOf, .checkParts, isOptional: false,
+          "all_of", \.allOf, Codec<[CheckPartDraft]>.checkParts.located, isOptional: false,
           "Several checks, made at the same time; all must be good. At most \(partsMax)."),
         field(
           "every", \.every,
-          .either(
+          Codec<IntervalsDraft>.either(
             scalar: ScalarCodec.duration(intervalRange).codec.map { IntervalsDraft(up: $0) },
-            mapping: .intervals),
+            mapping: .intervals
+          ).located,
           shown: ScalarCodec.duration(intervalRange).encode(checkStandard.up),
           "How often an endpoint is checked, from the start of one check to that of the next."),
         field(
@@ -95,8 +96,9 @@ extension Codec<HealthCheckDraft> {
           "Another port of the endpoint's own address to ask. Not with unix sockets and builtin "
             + "endpoints, which have none."),
         field(
-          "address", \.address, ScalarCodec.checkAddress.codec,
-          "Another address to ask, whatever the endpoint: it speaks for all of the upstream."),
+          "address", \.address, ScalarCodec.checkAddress.located,
+          "Another address to ask, whatever the endpoint: it speaks for all of the upstream, so not "
+            + "where a role is asked for and there may be several endpoints."),
       ])
   }
 }
@@ -119,7 +121,7 @@ private var kindFields: [Field<CheckKindDraft>] {
       "tls", \.tls, .tlsCheck, isOptional: false,
       "The check is good when a TLS handshake begins."),
     field(
-      "exchange", \.exchange, .exchangeCheck, isOptional: false,
+      "exchange", \.exchange, Codec<ExchangeCheckDraft>.exchangeCheck.located, isOptional: false,
       "The check is good when what is expected comes back."),
     field(
       "redis", \.redis, .redisCheck, isOptional: false,
@@ -175,7 +177,7 @@ extension Codec<CheckPartDraft> {
           "port", \.port, ScalarCodec.integer(1...65535).located,
           "Another port to ask for this part."),
         field(
-          "address", \.address, ScalarCodec.checkAddress.codec,
+          "address", \.address, ScalarCodec.checkAddress.located,
           "Another address to ask for this part."),
       ])
   }
@@ -262,7 +264,7 @@ extension Codec<IntervalsDraft> {
           "While it is up."),
         field("down", \.down, interval, "While it is down; without it, as `up`."),
         field(
-          "changing", \.changing, interval,
+          "changing", \.changing, ScalarCodec.duration(intervalRange).located,
           "While it is about to change: when the last check disagreed with its state. Without it, a "
             + "quarter of the shorter of the other two, but at least `100ms`, and never longer than "
             + "that one itself."),

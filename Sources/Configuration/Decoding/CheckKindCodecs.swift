@@ -155,7 +155,8 @@ extension Codec<[String]> {
       }
       return command
     }
-    return .either(scalar: ScalarCodec<String>.programPath.codec.map { [$0] }, list: checkedList)
+    return .either(
+      scalar: ScalarCodec<String>.programPath.codec.map { [$0] }, list: checkedList)
   }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Health checks on their way to the plan: defaults are filled in, and what only shows beside the
-// endpoints or beside another key is said here: a port for a socket that has none, a body where there
-// is none, a timeout that outlives its interval.
+// endpoints is said here: a port for a socket that has none. What else is wrong with a check is in CheckMeaning.swift.
 
 import Addressing
 import Plan
@@ -26,9 +25,10 @@ extension Lowering {
   private func plan(of draft: HealthCheckDraft) -> HealthCheckPlan? {
     guard let kind = kind(of: draft) else { return nil }
     return HealthCheckPlan(
-      kind, target: target(draft.port, draft.address) ?? .endpoint,
-      up: draft.every?.up ?? checkStandard.up, down: draft.every?.down,
-      changing: draft.every?.changing, timeout: draft.timeout?.value ?? checkStandard.timeout,
+      kind, target: target(draft.port, draft.address?.value) ?? .endpoint,
+      up: draft.every?.value.up ?? checkStandard.up, down: draft.every?.value.down,
+      changing: draft.every?.value.changing?.value,
+      timeout: draft.timeout?.value ?? checkStandard.timeout,
       rise: draft.rise ?? checkStandard.rise, fall: draft.fall ?? checkStandard.fall,
       jitterPercent: draft.jitterPercent ?? checkStandard.jitterPercent,
       initial: draft.initial?.value)
@@ -45,20 +45,20 @@ extension Lowering {
     func parts(_ drafts: [CheckPartDraft]) -> [HealthCheckPlan.Part]? {
       let parts = drafts.compactMap { part in
         kind(of: part.kind).map {
-          HealthCheckPlan.Part($0, target: target(part.port, part.address))
+          HealthCheckPlan.Part($0, target: target(part.port, part.address?.value))
         }
       }
       return parts.isEmpty ? nil : parts
     }
-    if let anyOf = draft.anyOf { return parts(anyOf).map { .anyOf($0) } }
-    if let allOf = draft.allOf { return parts(allOf).map { .allOf($0) } }
+    if let anyOf = draft.anyOf?.value { return parts(anyOf).map { .anyOf($0) } }
+    if let allOf = draft.allOf?.value { return parts(allOf).map { .allOf($0) } }
     return kind(of: draft.kind)
   }
 
   private func kind(of draft: CheckKindDraft) -> HealthCheckPlan.Kind? {
     if let http = draft.http { return .http(plan(of: http)) }
     if let tls = draft.tls { return .tls(TLSCheckPlan(serverName: tls.serverName)) }
-    if let exchange = draft.exchange { return plan(of: exchange).map { .exchange($0) } }
+    if let exchange = draft.exchange?.value { return plan(of: exchange).map { .exchange($0) } }
     if let redis = draft.redis {
       return .redis(
         RedisCheckPlan(
@@ -94,7 +94,7 @@ extension Lowering {
     guard !steps.isEmpty else { return nil }
     let standard = ExchangeCheckPlan(steps: steps)
     return ExchangeCheckPlan(
-      steps: steps, answerBytesMax: draft.answerBytesMax ?? standard.answerBytesMax)
+      steps: steps, answerBytesMax: draft.answerBytesMax?.value ?? standard.answerBytesMax)
   }
 
   private func plan(of draft: HTTPCheckDraft) -> HTTPCheckPlan {
@@ -104,44 +104,6 @@ extension Lowering {
       host: draft.host, headers: draft.headers ?? [],
       statuses: draft.statuses ?? standard.statuses, body: draft.body?.value,
       answerBytesMax: draft.answerBytesMax ?? standard.answerBytesMax)
-  }
-
-  /// Reports what makes no sense in a check, whichever endpoints it is for.
-  mutating func checkMeaning(of draft: HealthCheckDraft) {
-    for kind in [draft.kind] + draft.parts.map(\.kind) { checkMeaning(of: kind) }
-    if let initial = draft.initial, initial.value == .up, kind(of: draft)?.asksRole == true {
-      diagnostics.error(
-        at: initial.range, "a check by role cannot begin with endpoints that are up",
-        hints: ["nobody knows yet which one has the role: write `down` or `unknown`"],
-        isShape: false)
-    }
-    guard let timeout = draft.timeout else { return }
-    let up = draft.every?.up ?? checkStandard.up
-    let interval = min(up, draft.every?.down ?? up)
-    if timeout.value > interval {
-      diagnostics.warning(
-        at: timeout.range,
-        "a check may take longer than the \(interval.configurationText) until the next one",
-        hints: ["the next one then waits for it; `timeout` should not be longer than `every`"])
-    }
-  }
-
-  private mutating func checkMeaning(of draft: CheckKindDraft) {
-    if let body = draft.http?.body, draft.http?.method == "HEAD" {
-      diagnostics.error(
-        at: body.range, "the answer to `HEAD` has no body to look in",
-        hints: ["use `method: GET`, or leave out `body`"], isShape: false)
-    }
-    if let redis = draft.redis, redis.password == nil, let username = redis.username {
-      diagnostics.error(
-        at: username.range, "a user without a password cannot log in",
-        hints: ["add `password`, or leave out `username`"], isShape: false)
-    }
-    if let mysql = draft.mysql, mysql.user == nil, let password = mysql.password {
-      diagnostics.error(
-        at: password.range, "a password is of no use without a user",
-        hints: ["add `user`"], isShape: false)
-    }
   }
 
   private mutating func refusePort(
@@ -159,11 +121,6 @@ extension Lowering {
       "\(quoted(without.shown)) has no port, so a check cannot ask it at another one",
       hints: [place, remedy], isShape: false)
   }
-}
-
-extension HealthCheckDraft {
-  /// The checks that make one verdict, if there are several.
-  fileprivate var parts: [CheckPartDraft] { (anyOf ?? []) + (allOf ?? []) }
 }
 
 extension HealthCheckPlan {

@@ -118,14 +118,18 @@ struct ScalarCodec<Value> {
       return try parse(scalar)
     } catch {
       var hints: [String] = []
-      if !scalar.isExpanded {
+      if node.secrecy != nil {
+        // Other hints may repeat what is not to be shown.
+        hints = error.hint.flatMap { $0 == "put it in quotes" ? [$0] : nil } ?? []
+      } else if !scalar.isExpanded {
         hints = diagnostics.didYouMean(scalar.text, among: shape.keywords)
         if hints.isEmpty, let hint = error.hint { hints.append(hint) }
       }
       hints.append("accepted: \((place.whole ?? .scalar(shape)).accepted(.terminal))")
       diagnostics.error(
-        at: node.range, "\(quoted(scalar.shown)) \(error.reason)", hints: hints,
-        isShape: error.isShape)
+        at: node.range,
+        "\(node.secrecy == nil ? quoted(scalar.shown) : "the value") \(error.reason)",
+        hints: hints, isShape: error.isShape)
       return nil
     }
   }
@@ -176,16 +180,77 @@ extension Node {
         at: headRange, "a value is missing here",
         hints: [accepted] + (place.isOptional ? ["to keep the default, remove the key"] : []))
     default:
-      var hints: [String] = []
-      if case .scalar = shape { hints = [accepted] }
-      if case .object(let object) = shape, case .scalar(let scalar) = content,
-        let name = keyWithoutSpace(scalar.shown, among: object.fields.map(\.name))
-      {
-        hints = [missingSpaceHint(name)]
-      }
+      let hints = (kindSlipHint(shape).map { [$0] } ?? []) + [accepted]
       diagnostics.error(
         at: range, "expected \(shape.kindWords), found \(kindWords)", hints: hints)
     }
+  }
+}
+
+extension Node {
+  /// What to write instead of a node of the wrong kind, where that is plain to see.
+  private func kindSlipHint(_ shape: Shape) -> String? {
+    let (list, mapping): (Shape?, Shape?) =
+      switch shape {
+      case .scalar: (nil, nil)
+      case .list(let item, _): (item, nil)
+      case .object, .named: (nil, shape)
+      case .either(_, let list, let mapping):
+        if case .list(let item, _) = list { (item, mapping) } else { (nil, mapping) }
+      }
+    switch content {
+    case .scalar(let scalar):
+      if case .object(let object) = mapping,
+        let name = keyWithoutSpace(scalar.shown, among: object.fields.map(\.name))
+      {
+        return missingSpaceHint(name)
+      }
+      if let list {
+        let isShown = secrecy == nil && !scalar.isExpanded
+        if list.acceptsScalars {
+          return
+            "write a list: `[\(isShown ? "\"\(escaped(scalar.shown, scalarsMax: 60))\"" : "…")]`"
+        }
+        if case .object(let item) = list, let key = item.firstKey { return "write `[{\(key): …}]`" }
+      }
+      guard case .object(let object) = mapping, secrecy == nil, !scalar.isExpanded else {
+        return nil
+      }
+      return object.form(for: scalar.text)
+    case .mapping:
+      guard let list, mapping == nil, case .either(_, _, .some) = list else { return nil }
+      return "write a list: `[{…}]`"
+    case .sequence, .failed: return nil
+    }
+  }
+}
+
+extension Shape {
+  fileprivate var acceptsScalars: Bool {
+    switch self {
+    case .scalar, .either(.some, _, _): true
+    default: false
+    }
+  }
+}
+
+extension ObjectShape {
+  /// The key that is there in any case, or one of those of which one is.
+  fileprivate var firstKey: String? {
+    fields.first(where: \.isRequired)?.name ?? choices.first { $0.isRequired }?.names.first
+  }
+
+  /// The mapping that a single value was probably meant to be.
+  fileprivate func form(for text: String) -> String? {
+    if let field = fields.first(where: { $0.name == text }) {
+      if case .scalar = field.shape { return nil }
+      return "write `{\(text): …}`, or `{\(text): {}}` with nothing to set"
+    }
+    if text.hasPrefix("/"), fields.contains(where: { $0.name == "path" }) {
+      return "write `{path: \(escaped(text, scalarsMax: 60))}`"
+    }
+    let isOn = ["on", "true", "yes", "default", "enabled"].contains(text.lowercased())
+    return isOn && firstKey == nil ? "write `{}`" : nil
   }
 }
 

@@ -29,12 +29,13 @@ func field<Draft, Value>(
 /// optional without being required is one of several, of which one is.
 func field<Draft, Value>(
   _ name: String, _ path: WritableKeyPath<Draft, Value?>, _ codec: Codec<Value>,
-  shown: JSON? = nil, isRequired: Bool = false, isOptional: Bool? = nil, _ documentation: String
+  shown: JSON? = nil, note: String? = nil, isRequired: Bool = false, isOptional: Bool? = nil,
+  _ documentation: String
 ) -> Field<Draft> {
   Field<Draft>(
     shape: FieldShape(
       name: name, shape: codec.shape, documentation: documentation, defaultValue: shown,
-      isRequired: isRequired)
+      defaultNote: note, isRequired: isRequired)
   ) { node, draft, diagnostics in
     let place = Place(isOptional: isOptional ?? !isRequired)
     draft[keyPath: path] = codec.decode(node, at: place, &diagnostics)
@@ -70,11 +71,16 @@ extension Codec {
           if let meant { present.insert(meant) }
           let hints =
             meant.map { [missingSpaceHint($0)] } ?? notes[entry.key].map { [$0] }
-            ?? diagnostics.didYouMean(entry.key, among: names).orElse(
-              ["known here: \(inBackticks(names))"])
+            // How near a secret is to a word would tell about it.
+            ?? (node.secrecy == nil ? diagnostics.didYouMean(entry.key, among: names) : [])
+            .orElse(["known here: \(inBackticks(names))"])
           // Where the space is missing, the value is a part of the key.
-          let shown = meant == "password" ? "password:…" : entry.key
-          diagnostics.error(at: entry.keyRange, "unknown key \(quoted(shown))", hints: hints)
+          let shown =
+            Secrecy.keyLength(of: entry.key).map { entry.key.prefix($0) + "…" } ?? entry.key
+          diagnostics.error(
+            at: entry.keyRange,
+            node.secrecy == nil ? "unknown key \(quoted(shown))" : "unknown key",
+            hints: hints)
         }
       }
       for field in shape.fields where field.isRequired && !present.contains(field.name) {
@@ -105,7 +111,7 @@ extension Codec {
       for entry in entries {
         if !keys.accepts(entry.key) {
           diagnostics.error(
-            at: entry.keyRange, "\(quoted(entry.key)) is no \(keys.word)",
+            at: entry.keyRange, "\(quoted(shown(entry.key, in: node))) is no \(keys.word)",
             hints: ["a \(keys.word) has \(keys.accepted)"])
         }
         let value = item.decode(entry.value, &diagnostics) ?? empty
@@ -155,6 +161,12 @@ extension Codec {
       return chosen.decode(node, at: place, &diagnostics)
     }
   }
+}
+
+/// A key without what stands behind its colon where that is not to be shown: its space is missing.
+private func shown(_ key: String, in node: Node) -> String {
+  guard node.secrecy != nil, let colon = key.firstIndex(of: ":") else { return key }
+  return key[...colon] + (key.index(after: colon) == key.endIndex ? "" : "…")
 }
 
 extension KeyChoice {

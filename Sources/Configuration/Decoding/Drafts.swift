@@ -67,7 +67,7 @@ struct RouteSettings {
   var sessionsMax: Int?
   var backlog: Int?
   var tcp: TCPDraft?
-  var hashKey: String?
+  var hashKey: Located<String>?
   var log: RouteLogDraft?
 }
 
@@ -119,7 +119,7 @@ struct TCPDraft {
 struct UpstreamSettings {
   var balance: BalanceDraft?
   var slowStart: Located<Duration?>?
-  var spillOverPercent: Int?
+  var spillOverPercent: Located<Int>?
   var connect: Located<Duration>?
   var attempt: Located<Duration>?
   var source: [IPAddress]?
@@ -131,18 +131,18 @@ struct UpstreamSettings {
   var quorum: Located<Int>?
   var retry: RetryDraft?
   var sessionsMax: Int?
-  var queue: QueueDraft??
-  var hold: HoldDraft??
-  var onDown: OnDown?
+  var queue: Located<QueueDraft?>?
+  var hold: Located<HoldDraft?>?
+  var onDown: Located<OnDown>?
 }
 
 /// `retry:`.
 struct RetryDraft {
   var attemptsMax: Int?
-  var budgetPercent: Int??
-  var budgetMin: Int?
+  var budgetPercent: Located<Int?>?
+  var budgetMin: Located<Int>?
   var backOff: Duration??
-  var backOffMax: Duration?
+  var backOffMax: Located<Duration>?
 }
 
 /// `queue:`.
@@ -225,16 +225,16 @@ struct EWMADraft {
 /// `check:`.
 struct HealthCheckDraft {
   var kind = CheckKindDraft()
-  var anyOf: [CheckPartDraft]?
-  var allOf: [CheckPartDraft]?
-  var every: IntervalsDraft?
+  var anyOf: Located<[CheckPartDraft]>?
+  var allOf: Located<[CheckPartDraft]>?
+  var every: Located<IntervalsDraft>?
   var timeout: Located<Duration>?
   var rise: Int?
   var fall: Int?
   var jitterPercent: Int?
   var initial: Located<HealthCheckPlan.Initial>?
   var port: Located<Int>?
-  var address: SocketAddress?
+  var address: Located<SocketAddress>?
 }
 
 /// The kinds of a check, of which one is there.
@@ -242,7 +242,7 @@ struct CheckKindDraft {
   var tcp: TCPCheckDraft?
   var http: HTTPCheckDraft?
   var tls: TLSCheckDraft?
-  var exchange: ExchangeCheckDraft?
+  var exchange: Located<ExchangeCheckDraft>?
   var redis: RedisCheckDraft?
   var postgres: PostgresCheckDraft?
   var mysql: MySQLCheckDraft?
@@ -254,7 +254,7 @@ struct CheckKindDraft {
 struct CheckPartDraft {
   var kind = CheckKindDraft()
   var port: Located<Int>?
-  var address: SocketAddress?
+  var address: Located<SocketAddress>?
 }
 
 /// `tls:` of a check.
@@ -265,7 +265,7 @@ struct TLSCheckDraft {
 /// `exchange:` of a check.
 struct ExchangeCheckDraft {
   var steps: [ExchangeStepDraft]?
-  var answerBytesMax: Int?
+  var answerBytesMax: Located<Int>?
 }
 
 /// One step of an exchange.
@@ -331,7 +331,7 @@ struct HTTPCheckDraft {
 struct IntervalsDraft {
   var up: Duration?
   var down: Duration?
-  var changing: Duration?
+  var changing: Located<Duration>?
 }
 
 /// An upstream.

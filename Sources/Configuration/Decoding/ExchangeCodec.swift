@@ -18,6 +18,7 @@ extension Codec<ExchangeCheckDraft> {
 
   private static var exchangeMapping: Codec {
     let standard = ExchangeCheckPlan(steps: [])
+    let answer = ScalarCodec.size(64...(1 << 20))
     return .object(
       "exchange check",
       "Bytes that are sent, and bytes that must come back, step by step. With nothing but steps, their "
@@ -30,7 +31,7 @@ extension Codec<ExchangeCheckDraft> {
       fields: [
         field("steps", \.steps, .exchangeSteps, isRequired: true, "What is done, in this order."),
         field(
-          "answer", \.answerBytesMax, .size(64...(1 << 20)), standard: standard.answerBytesMax,
+          "answer", \.answerBytesMax, answer.located, shown: answer.encode(standard.answerBytesMax),
           "How much is read at most, in all steps together."),
       ])
   }
@@ -46,7 +47,7 @@ extension Codec<[ExchangeStepDraft]> {
           at: node.headRange,
           "there are \(items.count) steps here, at most \(stepsMax) are accepted", isShape: false)
       }
-      if !items.isEmpty, items.allSatisfy({ $0.send != nil }) {
+      if !items.isEmpty, items.allSatisfy({ $0.send != nil && $0.expect == nil }) {
         diagnostics.warning(
           at: node.headRange,
           "nothing is expected here, so every server passes that takes a connection",
@@ -216,6 +217,11 @@ extension ScalarCodec<BytePattern> {
       }
       guard !pattern.matchesNothing else {
         throw Refusal("matches everything, also nothing at all", isShape: false)
+      }
+      guard pattern.bytesMin != nil else {
+        throw Refusal(
+          "never matches anything", hint: "`^` and `$` stand where lines begin and end",
+          isShape: false)
       }
       return pattern
     }

@@ -42,14 +42,16 @@ private func expandNode(
       })
   case .scalar(var scalar):
     guard scalar.text.utf8.contains(UInt8(ascii: "$")) else { break }
+    let written = scalar.text
     do throws(ExpansionFailure) {
       let (text, isExpanded) = try expandText(scalar.text, environment)
       scalar.text = text
       scalar.isExpanded = isExpanded
       node.content = .scalar(scalar)
     } catch {
+      let failure = node.secrecy.map { error.hiding(written, $0) } ?? error
       diagnostics.error(
-        at: node.range, error.message, hints: error.hints, isShape: error.isShape)
+        at: node.range, failure.message, hints: failure.hints, isShape: failure.isShape)
       node.content = .failed
     }
   }
@@ -60,7 +62,23 @@ private func expandNode(
 struct ExpansionFailure: Error {
   var message: String
   var hints: [String]
+  /// The variable that is not set, if that is all.
+  var unset: String?
   var isShape = true
+
+  /// The same without a part of the text that it is about, but for the name of a variable that is all
+  /// of it.
+  fileprivate func hiding(_ text: String, _ secrecy: Secrecy) -> ExpansionFailure {
+    guard let unset else {
+      let dollar = "for a dollar, write `$$`; for the environment, `${NAME}`, or `${NAME:-default}`"
+      let isOpen = message.hasPrefix("a `")
+      return ExpansionFailure(message: isOpen ? message : "this is no expansion", hints: [dollar])
+    }
+    if secrecy == .sent || text == "${\(unset)}" { return self }
+    return ExpansionFailure(
+      message: "an environment variable in this secret is not set",
+      hints: ["set it; a dollar that is a part of the secret is `$$`"], isShape: false)
+  }
 }
 
 /// The text with its expansions done, and whether there were any. `$$` alone is none: it is in the
@@ -123,7 +141,7 @@ private func value(
     throw ExpansionFailure(
       message: "the environment variable \(quoted(name)) is not set",
       hints: ["set it, or give a default: `${\(escaped(name, scalarsMax: 60)):-…}`"],
-      isShape: false)
+      unset: name, isShape: false)
   }
   return set
 }

@@ -74,9 +74,9 @@ extension Codec<OutlierDraft> {
     let failures = "did you mean `failures`?"
     return .object(
       "outlier",
-      "Endpoints that fail sessions are left out for a while. A failure is a connection that is refused, "
-        + "too late or unreachable, or that breaks before a byte has come back; what this machine has run out "
-        + "of never counts, and the first byte back clears the count.",
+      "Endpoints that fail sessions are left out for a while. A failure is a connection that is "
+        + "refused, too late or unreachable, or that breaks before a byte has come back; what this machine "
+        + "has run out of never counts, and the first byte back clears the count.",
       OutlierDraft(),
       notes: [
         "consecutive": failures, "consecutive_failures": failures, "consecutive_5xx": failures,
@@ -97,15 +97,15 @@ extension Codec<OutlierDraft> {
           "So many failures in a row, over all sessions, eject an endpoint."),
         field(
           "eject", \.eject, eject.located, shown: eject.encode(outlierStandard.eject),
-          "How long it is left out the first time; the next time twice as long, then three times. Each time is "
-            + "forgotten after as much time in service."),
+          "How long it is left out the first time; the next time twice as long, then three times. Each "
+            + "time is forgotten after as much time in service."),
         field(
           "eject_max", \.ejectMax, eject.located, shown: eject.encode(outlierStandard.ejectMax),
-          "How long it is left out at most."),
+          "How long it is left out at most. Without it, `eject` where that is longer."),
         field(
           "share", \.sharePercent, .percentage(1...100), standard: outlierStandard.sharePercent,
-          "Which share of the endpoints is left out at once, at most; one always may be, but never the last "
-            + "one."),
+          "Which share of the endpoints is left out at once, at most; one always may be, but never the "
+            + "last one."),
       ])
   }
 }

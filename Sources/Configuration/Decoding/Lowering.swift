@@ -39,11 +39,11 @@ struct Lowering {
     isUsed = Array(repeating: false, count: positions.count)
     checkDefaults()
 
-    var targets: [(RoutePlan, Target)] = []
+    var targets: [(RoutePlan, RouteDraft, Target)] = []
     for route in file.routes ?? [] {
       // Lowered even without a target: its listeners may collide.
       let plan = self.route(route)
-      if let target = target(of: route) { targets.append((plan, target)) }
+      if let target = target(of: route) { targets.append((plan, route.value, target)) }
     }
     let admin = self.admin()
     var indices: [Int?] = []
@@ -64,19 +64,23 @@ struct Lowering {
       }
     }
 
-    let routes = targets.compactMap { route, target -> RoutePlan? in
+    let all = upstreams + inline
+    let routes = targets.map { route, draft, target -> RoutePlan in
       var route = route
-      switch target {
-      case .named(let position): route.upstream = UpstreamIndex(indices[position] ?? 0)
-      case .inline(let position): route.upstream = UpstreamIndex(upstreams.count + position)
-      }
+      let index =
+        switch target {
+        case .named(let position): indices[position] ?? 0
+        case .inline(let position): upstreams.count + position
+        }
+      route.upstream = UpstreamIndex(index)
+      checkMeaning(of: draft, to: all[index])
       return route
     }
     guard !routes.isEmpty, diagnostics.errorCount == 0 else { return nil }
     return ProxyPlan(
       workers: file.workers ?? .auto, spin: file.spin ?? nil,
       sessionsMax: file.sessionsMax ?? .auto, log: log(), shutdown: shutdown(), relay: relay(),
-      admin: admin, routes: routes, upstreams: upstreams + inline)
+      admin: admin, routes: routes, upstreams: all)
   }
 
   private enum Target {
@@ -145,7 +149,7 @@ struct Lowering {
       backlog: own.backlog ?? shared.backlog ?? routeStandard.backlog,
       tcp: tcp(own.tcp, shared.tcp),
       access: own.log?.access ?? shared.log?.access ?? routeStandard.access,
-      hashKey: own.hashKey ?? shared.hashKey)
+      hashKey: (own.hashKey ?? shared.hashKey)?.value)
   }
 
   private mutating func upstream(
@@ -174,13 +178,11 @@ struct Lowering {
       // What a file will list is not known: it may list names some day.
       resolve: resolve(own.resolve, shared.resolve, listFile == nil ? plans : []),
       slowStart: slowStart(own.slowStart, shared.slowStart, policy),
-      spillOverPercent: own.spillOverPercent ?? shared.spillOverPercent
-        ?? upstreamStandard.spillOverPercent,
-      onDown: own.onDown ?? shared.onDown ?? check?.onDownStandard
-        ?? upstreamStandard.onDown,
-      retry: retry(own.retry, shared.retry, at: range),
+      spillOverPercent: spillOver(
+        own.spillOverPercent, shared.spillOverPercent, plans, hasFile: listFile != nil),
+      onDown: onDown(own.onDown, shared.onDown, check), retry: retry(own.retry, shared.retry),
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
-      queue: queue(own, shared, plans, at: range), hold: hold(own.hold, shared.hold),
+      queue: queue(own, shared, plans), hold: hold(own.hold, shared.hold),
       endpoints: plans,
       endpointsFile: listFile.map {
         EndpointsFilePlan(path: $0.value, ownCount: written.count)
@@ -219,6 +221,8 @@ struct Lowering {
     if case .some(.some(let check)) = shared.check { checkMeaning(of: check) }
     if let resolve = shared.resolve { checkMeaning(of: resolve) }
     if let outlier = shared.outlier?.value { checkMeaning(of: outlier) }
+    if let retry = shared.retry { checkMeaning(of: retry) }
+    if let hold = shared.hold { checkMeaning(of: hold) }
     let connect = shared.connect?.value ?? upstreamStandard.connect
     let attempt = shared.attempt?.value ?? upstreamStandard.attempt
     if let place = shared.attempt ?? shared.connect, attempt > connect {

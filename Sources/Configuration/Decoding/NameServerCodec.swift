@@ -34,6 +34,10 @@ func parseNameServer(_ text: String) throws(Refusal) -> SocketAddress {
     throw Refusal(
       "is no IPv6 address", isShape: !(!inside.isEmpty && inside.utf8.allSatisfy(isIPv6Byte)))
   }
+  let isName =
+    !bytes.contains(UInt8(ascii: ":"))
+    && !bytes.allSatisfy { isDigit($0) || $0 == UInt8(ascii: ".") }
+  if isName, (try? checkHostName(text)) != nil { throw nameRefusal }
   do throws(Refusal) {
     switch try parseEndpointAddress(text) {
     case .socket(let address) where address.ip != nil:
@@ -42,9 +46,7 @@ func parseNameServer(_ text: String) throws(Refusal) -> SocketAddress {
       }
       return address
     case .name:
-      throw Refusal(
-        "has a host name, but a name server is asked before any name is known",
-        hint: "write its IP address")
+      throw nameRefusal
     default:
       throw Refusal("is no address of a name server")
     }
@@ -54,6 +56,10 @@ func parseNameServer(_ text: String) throws(Refusal) -> SocketAddress {
     throw refusal
   }
 }
+
+private let nameRefusal = Refusal(
+  "has a host name, but a name server is asked before any name is known",
+  hint: "write its IP address")
 
 /// The name of a service whose servers are asked for (RFC 2782).
 func parseService(_ name: String) throws(Refusal) -> EndpointAddress {

@@ -82,7 +82,9 @@ extension ScalarCodec {
     let zero = Scalar(text: "0s", shown: "0s", isPlain: true)
     let takesZero = (try? parse(zero)) != nil
     let off = "write `off`" + (documentation.map { " (\($0))" } ?? "")
-    let words = ["no", "never", "none", "false", "disable", "disabled", "unlimited", "infinite"]
+    var words = ["no", "never", "none", "false", "disable", "disabled"]
+    // Where `off` is said to mean it; elsewhere it is the opposite.
+    if documentation != nil { words += ["unlimited", "infinite"] }
     return or("off", documentation).hinting { text in
       if words.contains(text.lowercased()) { return off + (takesZero ? ", or `0s`" : "") }
       let isZero = (try? parseDuration(text)) == .zero || (try? parseSize(text)) == 0
@@ -185,7 +187,8 @@ extension ScalarCodec where Value == Int {
 extension ScalarCodec where Value == Int {
   /// A whole number of percent within a range, with its sign.
   static func percentage(_ range: ClosedRange<Int>) -> ScalarCodec {
-    .text(
+    let example = range.contains(75) ? 50 : range.contains(10) ? 10 : range.lowerBound + 24
+    return .text(
       "a percentage from `\(range.lowerBound)%` to `\(range.upperBound)%`",
       patterns: ["(0|[1-9][0-9]*)%"], examples: ["\(range.lowerBound)%", "\(range.upperBound)%"],
       encode: { "\($0)%" }
@@ -194,8 +197,9 @@ extension ScalarCodec where Value == Int {
       let sign = text.utf8[digits.endIndex...]
       guard !digits.isEmpty else {
         let isNone = ["off", "no", "none", "false"].contains(text.lowercased())
-        throw Refusal(
-          "is no percentage", hint: "write `\(isNone ? range.lowerBound : range.upperBound)%`")
+        if isNone, range.lowerBound == 0 { throw Refusal("is no percentage", hint: "write `0%`") }
+        if text.hasPrefix("-") { throw Refusal("is no percentage: one is never negative") }
+        throw Refusal("is no percentage", hint: "write it like `\(example)%`")
       }
       guard digits.count == 1 || digits.first != UInt8(ascii: "0") else {
         throw Refusal("has a leading zero")

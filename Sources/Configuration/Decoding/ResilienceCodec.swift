@@ -21,22 +21,25 @@ var resilienceFields: [Field<UpstreamSettings>] {
   [
     field(
       "retry", \.retry, .retry,
-      "Attempts to connect that follow one that has failed. `off`: there are none."),
+      "Attempts to connect that follow one that has failed. `off`: there are none. Taken whole: an "
+        + "upstream's own replaces the one of `defaults`; `{}` has every default."),
     field(
       "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,
       "How many sessions its endpoints have at once, all together; without it, any number."),
     field(
-      "queue", \.queue, .queue, shown: .string("off"),
+      "queue", \.queue, Codec<QueueDraft?>.queue.located, shown: .string("off"),
       "Clients wait here while every endpoint is full, instead of being reset. Taken whole: an "
         + "upstream's own replaces the one of `defaults`."),
     field(
-      "hold", \.hold, .hold, shown: .string("off"),
+      "hold", \.hold, Codec<HoldDraft?>.hold.located, shown: .string("off"),
       "Clients wait while no endpoint is available, instead of being reset: for so long, or a "
         + "mapping. Taken whole, as `queue` is."),
     field(
-      "on_down", \.onDown, .onDown, shown: .string("keep"),
+      "on_down", \.onDown, Codec<OnDown>.onDown.located, shown: .string("keep"),
+      note: "`{close: 2s}` where a check asks for a role",
       "What becomes of the sessions of an endpoint that goes down: they go on (`keep`), may end by "
-        + "themselves for a while (`drain`), or are reset (`close`)."),
+        + "themselves for a while (`drain`), or are reset (`close`). Where a check asks for a role, a "
+        + "`keep` of `defaults` does not count."),
   ]
 }
 
@@ -86,6 +89,7 @@ extension Codec<RetryDraft> {
 
   private static var retryMapping: Codec {
     let pause = ScalarCodec.duration(.milliseconds(1)...(.seconds(60)))
+    let budget = ScalarCodec.percentage(0...100).orOff("any number")
     return .object(
       "retry",
       "Attempts that follow one that has failed, within `connect`. Nothing was written to the endpoint "
@@ -106,12 +110,13 @@ extension Codec<RetryDraft> {
           "How many a session may make, the first included; endpoints that have failed it come again "
             + "when all have. Without it, each endpoint is tried once."),
         field(
-          "budget", \.budgetPercent, ScalarCodec.percentage(0...100).orOff("any number"),
-          standard: retryStandard.budgetPercent,
+          "budget", \.budgetPercent, budget.located,
+          shown: budget.encode(retryStandard.budgetPercent),
           "How many sessions may be past their first attempt at once, as a share of the upstream's "
             + "sessions. Those above it do not try again."),
         field(
-          "budget_min", \.budgetMin, .integer(0...1_000_000), standard: retryStandard.budgetMin,
+          "budget_min", \.budgetMin, ScalarCodec.integer(0...1_000_000).located,
+          shown: .integer(retryStandard.budgetMin),
           "So many may be in any case."),
         field(
           "back_off", \.backOff, pause.orOff("no attempt waits"), standard: retryStandard.backOff,
@@ -119,8 +124,9 @@ extension Codec<RetryDraft> {
             + "twice as long as the one before. The second one, at another endpoint, does not wait."
         ),
         field(
-          "back_off_max", \.backOffMax, pause, standard: retryStandard.backOffMax,
-          "The longest such wait."),
+          "back_off_max", \.backOffMax, pause.located,
+          shown: pause.encode(retryStandard.backOffMax),
+          "The longest such wait. Without it, `back_off` where that is longer."),
       ])
   }
 }
@@ -163,9 +169,12 @@ extension Codec where Value == HoldDraft? {
   /// `hold:`; `nil` is `off`.
   fileprivate static var hold: Codec {
     .either(
-      scalar: ScalarCodec.duration(waitRange).orOff().codec.map { timeout in
-        timeout.map { HoldDraft(timeout: $0) }
-      },
+      scalar: ScalarCodec.duration(waitRange).orOff().hinting { text in
+        let words = ["unlimited", "infinite", "forever", "always", "on", "true", "yes"]
+        return words.contains(text.lowercased())
+          ? "write how long, `\(waitRange.upperBound.configurationText)` at most; with `off`, clients are "
+            + "reset at once" : nil
+      }.codec.map { timeout in timeout.map { HoldDraft(timeout: $0) } },
       mapping: Codec<HoldDraft>.holdMapping.map { $0 })
   }
 }

@@ -24,20 +24,21 @@ extension Codec<RouteDraft> {
         "to", \.target,
         .either(
           scalar: ScalarCodec.routeTarget.located.map(TargetDraft.single),
-          list: Codec<[EndpointDraft]>.list(.endpoint, countMin: 1).map(TargetDraft.endpoints)),
+          list: Codec<[EndpointDraft]>.list(.endpointOrSlip, countMin: 1).map(TargetDraft.endpoints)
+        ),
         isRequired: true,
         "Who serves them: the name of an upstream, or endpoints, which then make an upstream of "
           + "the route's own name with the settings of `defaults.upstream`."),
     ]
     return .object(
       "route", "From listening addresses to an upstream.", RouteDraft(),
-      notes: [
+      notes: upstreamKeyNotes(
+        "it belongs to an upstream: name one under `upstreams:`, or use `defaults.upstream`"
+      ).merging([
         "bind": "did you mean `listen`?", "port": "did you mean `listen: \":PORT\"`?",
         "upstream": "did you mean `to`?", "endpoints": "did you mean `to`?",
-        "timeout": "did you mean `idle`?", "balance": "it belongs to an upstream",
-        "connect": "it belongs to an upstream", "check": "it belongs to an upstream",
-        "resolve": "it belongs to an upstream", "hashkey": "did you mean `hash_key`?",
-      ],
+        "timeout": "did you mean `idle`?", "hashkey": "did you mean `hash_key`?",
+      ]) { $1 },
       fields: own + routeFields.map { $0.lifted(\.settings) })
   }
 }
@@ -47,9 +48,25 @@ extension Codec<RouteSettings> {
   static var routeSettings: Codec {
     .object(
       "route defaults", "What counts for every route that is silent about it.", RouteSettings(),
-      notes: ["listen": "it belongs to a route", "to": "it belongs to a route"],
+      notes: upstreamKeyNotes("it belongs to `defaults.upstream`").merging([
+        "listen": "it belongs to a route", "to": "it belongs to a route",
+      ]) { $1 },
       fields: routeFields)
   }
+}
+
+// Found out once: the fields of an upstream are many.
+private let upstreamKeys = upstreamFields.map(\.shape.name)
+private let routeKeys = routeFields.map(\.shape.name)
+
+/// The keys that only an upstream knows.
+private func upstreamKeyNotes(_ note: String) -> KeyNotes {
+  Dictionary(uniqueKeysWithValues: Set(upstreamKeys).subtracting(routeKeys).map { ($0, note) })
+}
+
+/// The keys that only a route knows.
+func routeKeyNotes(_ note: String) -> KeyNotes {
+  Dictionary(uniqueKeysWithValues: Set(routeKeys).subtracting(upstreamKeys).map { ($0, note) })
 }
 
 private var routeFields: [Field<RouteSettings>] {
@@ -73,7 +90,7 @@ private var routeFields: [Field<RouteSettings>] {
       "How many connections the kernel keeps waiting to be accepted."),
     field("tcp", \.tcp, .tcp, "Options of client connections."),
     field(
-      "hash_key", \.hashKey, ScalarCodec.hashKey.codec,
+      "hash_key", \.hashKey, ScalarCodec.hashKey.located,
       "What the route's sessions go by where its upstream has `key: route`; without it, the "
         + "route's name. Routes of one key share an endpoint."),
     field("log", \.log, .routeLog, "What is logged about the route's sessions."),

@@ -30,7 +30,8 @@ extension Codec<UpstreamDraft> {
           names: ["endpoints", "endpoints_file"], isRequired: true, allowsSeveral: true,
           hint: "say who serves: `endpoints: [\"IP:port\"]`")
       ],
-      notes: settingNotes.merging([
+      notes: settingNotes.merging(routeKeyNotes("it belongs to a route")) { $1 }.merging([
+        "listen": "it belongs to a route",
         "servers": "did you mean `endpoints`?", "to": "did you mean `endpoints`?",
         "file": "did you mean `endpoints_file`?", "file_sd": "did you mean `endpoints_file`?",
         "include": "did you mean `endpoints_file`?", "discovery": "did you mean `resolve`?",
@@ -44,23 +45,24 @@ extension Codec<UpstreamSettings> {
   static var upstreamSettings: Codec {
     .object(
       "upstream defaults", "What counts for every upstream that is silent about it.",
-      UpstreamSettings(), notes: settingNotes, fields: upstreamFields)
+      UpstreamSettings(),
+      notes: settingNotes.merging(routeKeyNotes("it belongs to `defaults.route`")) { $1 },
+      fields: upstreamFields)
   }
 }
 
 private let settingNotes = healthNotes.merging(resilienceNotes) { $1 }.merging([
   "checks": "did you mean `check`?", "health": "did you mean `check`?",
   "health_check": "did you mean `check`?", "healthcheck": "did you mean `check`?",
-  "idle": "it belongs to a route",
   "resolver": "did you mean `resolve`?", "nameserver": "did you mean `resolve: {server: …}`?",
   "dns": "did you mean `resolve`?", "policy": "did you mean `balance`?",
   "lb_policy": "did you mean `balance`?", "slowstart": "did you mean `slow_start`?",
-  "warmup": "did you mean `slow_start`?", "hash_key": "it belongs to a route",
+  "warmup": "did you mean `slow_start`?",
   "overflow": "did you mean `spill_over`?", "spillover": "did you mean `spill_over`?",
 ]) { $1 }
 
 /// In the order of the documentation.
-private var upstreamFields: [Field<UpstreamSettings>] {
+var upstreamFields: [Field<UpstreamSettings>] {
   balanceFields + connectFields + resolutionFields + healthFields + resilienceFields
 }
 
@@ -70,6 +72,18 @@ extension Codec<EndpointDraft> {
     .either(
       scalar: ScalarCodec.endpointAddress.located.map { EndpointDraft(address: $0) },
       mapping: .endpointMapping)
+  }
+
+  /// An item of a route's `to`, where the name of an upstream cannot stand in brackets.
+  static var endpointOrSlip: Codec {
+    let address = ScalarCodec.endpointAddress.hinting { text in
+      guard isName(text), !text.utf8.allSatisfy({ isDigit($0) || $0 == UInt8(ascii: ".") }) else {
+        return nil
+      }
+      return "for an upstream of that name, write `to: \(text)`; for a host, `\(text):PORT`"
+    }
+    return .either(
+      scalar: address.located.map { EndpointDraft(address: $0) }, mapping: .endpointMapping)
   }
 
   private static var endpointMapping: Codec {
@@ -94,8 +108,8 @@ extension Codec<EndpointDraft> {
           "How many sessions it takes at once; without it, any number."),
         field(
           "priority", \.priority, .integer(0...15), standard: endpointStandard.priority,
-          "Its tier: used when no endpoint of a lower number can serve. The priorities of `srv:` count from "
-            + "here."),
+          "Its tier: used when no endpoint of a lower number can serve. The priorities of `srv:` count "
+            + "from here."),
       ])
   }
 }

@@ -20,6 +20,9 @@ struct Diagnostics {
     var isShape: Bool
   }
 
+  /// Where values stand that are not shown; `nil` while the file could not be read as YAML, and is looked
+  /// at as text.
+  var secrets: [SourceRange]?
   private var known: Set<Finding> = []
   private(set) var errorCount = 0
   private(set) var shapeErrorCount = 0
@@ -70,7 +73,10 @@ struct Diagnostics {
     }
     let errors = sorted.filter { $0.severity == .error }
     let pool = sorted.count > Self.shownMax && !errors.isEmpty ? errors : sorted
-    let shown = pool.prefix(Self.shownMax).map { $0.diagnostic(file: file, lines: lines) }
+    // A file without faults may be long.
+    let hidden =
+      pool.isEmpty ? lines : secrets.map { hiding($0, in: lines) } ?? hidingSecrets(in: lines)
+    let shown = pool.prefix(Self.shownMax).map { $0.diagnostic(file: file, lines: hidden) }
     return (shown, sorted.count + overflow - shown.count)
   }
 }
@@ -92,6 +98,6 @@ extension Diagnostics.Finding {
     start.column = min(start.column, line.unicodeScalars.count + 1)
     return Diagnostic(
       severity: severity, file: file, line: start.line, column: start.column,
-      length: range.length, message: message, hints: hints, sourceLine: hidingSecrets(in: line))
+      length: range.length, message: message, hints: hints, sourceLine: line)
   }
 }

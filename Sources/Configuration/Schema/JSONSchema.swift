@@ -95,8 +95,8 @@ private struct SchemaWriter {
     return members
   }
 
-  /// That keys exclude each other, or that one is needed. A mapping has one choice of each kind at most, so that no keyword
-  /// comes twice.
+  /// That keys exclude each other, or that one is needed. A mapping has one choice of each kind at most, so
+  /// that no keyword comes twice.
   private static func exclusion(_ choice: KeyChoice) -> JSON.Member {
     func present(_ names: [String]) -> JSON {
       .object(["required": .array(names.map(JSON.string))])

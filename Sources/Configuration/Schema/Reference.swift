@@ -17,9 +17,13 @@ private func section(_ object: ObjectShape) -> String {
   text += "| key | what | accepted | default |\n|---|---|---|---|\n"
   for field in object.fields {
     let standard =
-      field.isRequired ? "required" : field.defaultValue.map { "`\($0.yaml)`" } ?? "–"
+      field.isRequired
+      ? "required"
+      : [field.defaultValue.map { "`\($0.yaml)`" }, field.defaultNote].compactMap { $0 }
+        .joined(separator: "; ")
     let cells = [
-      "`\(field.name)`", field.documentation, field.shape.accepted(.markdown), standard,
+      "`\(field.name)`", field.documentation, field.shape.accepted(.markdown),
+      standard.isEmpty ? "–" : standard,
     ]
     let row = cells.map { cell in
       String(cell.flatMap { $0 == "|" ? "\\|" : String($0) })

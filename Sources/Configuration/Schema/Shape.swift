@@ -88,6 +88,8 @@ struct FieldShape {
   var documentation: String
   /// What counts when the key is absent, where that is one value.
   var defaultValue: JSON?
+  /// What counts instead where something else is said, for people.
+  var defaultNote: String?
   var isRequired = false
 }
 

@@ -14,6 +14,8 @@ struct Node {
   var weight = 1
   /// How many levels it has.
   var depth = 1
+  /// Why nothing of its value is shown; `nil` where it may be.
+  var secrecy: Secrecy?
 
   enum Content {
     case scalar(Scalar)

@@ -90,10 +90,12 @@ func missingSpace(inLine number: Int, of lines: [String]) -> SyntaxFailure? {
     isQuoted
       || !isItem && firstIndex(of: ": ", in: Array(value.utf8)) == nil && !value.hasSuffix(":")
   else { return nil }
+  let isSecret = hiddenStart(in: lines[number - 1]) != nil
+  let shown = isSecret ? "…" : escaped(value, scalarsMax: 60)
   return SyntaxFailure(
     range: SourceRange(
       start: Mark(line: number, column: start + 1),
       end: Mark(line: number, column: start + key.count + 2)),
     message: "a space is missing after `\(String(key)):`",
-    hints: ["write `\(String(key)): \(escaped(value, scalarsMax: 60))`"])
+    hints: ["write `\(String(key)): \(shown)`"])
 }

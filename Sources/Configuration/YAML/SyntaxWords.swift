@@ -20,7 +20,8 @@ func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
       range: SourceRange(at: problem.mark), message: "a tab character cannot indent in YAML",
       hints: ["use spaces"])
   }
-  if let slip = indicatorSlip(problem, found: found) { return slip }
+  let isHidden = hiddenStart(in: line).map { $0 < problem.mark.column } ?? false
+  if let slip = indicatorSlip(problem, found: found, isHidden: isHidden) { return slip }
   if let slip = flowSlip(in: line, at: problem.mark, isAfterQuote: quotedStart != nil) {
     return slip
   }
@@ -67,6 +68,12 @@ func explain(_ problem: YAMLProblem, lines: [String]) -> SyntaxFailure {
 private func flowSlip(in line: String, at mark: Mark, isAfterQuote: Bool) -> SyntaxFailure? {
   let bytes = Array(line.utf8)
   let unquoted = unquotedBytes(of: bytes)
+  let secret = hiddenStart(in: line)
+  /// Whether what stands at a byte may be a part of a secret, which no hint repeats.
+  func isHidden(_ byte: Int) -> Bool {
+    secret.map { String(decoding: bytes[..<byte], as: UTF8.self).unicodeScalars.count >= $0 }
+      ?? false
+  }
   if let dollar = firstIndex(of: "${", in: unquoted), isInFlow(unquoted, before: dollar) {
     let end = unquoted[dollar...].firstIndex { ",]".utf8.contains($0) } ?? unquoted.endIndex
     var text = String(decoding: bytes[dollar..<end], as: UTF8.self)
@@ -79,14 +86,14 @@ private func flowSlip(in line: String, at mark: Mark, isAfterQuote: Bool) -> Syn
     return SyntaxFailure(
       range: range(of: dollar, in: bytes, length: 2, line: mark.line),
       message: "between YAML's brackets, `${` has to be put in quotes",
-      hints: ["write \"\(escaped(text))\""])
+      hints: [isHidden(dollar) ? "write it as \"${NAME}\"" : "write \"\(escaped(text))\""])
   }
   if let address = bracketedAddress(in: unquoted) {
     let text = String(decoding: bytes[address], as: UTF8.self)
     return SyntaxFailure(
       range: range(of: address.lowerBound, in: bytes, length: address.count, line: mark.line),
       message: "an IPv6 address has to be put in quotes: `[` starts a list in YAML",
-      hints: ["write \"\(escaped(text))\""])
+      hints: isHidden(address.lowerBound) ? [] : ["write \"\(escaped(text))\""])
   }
   let column = mark.column - 1
   let rest = Array(line.unicodeScalars.dropFirst(column))
@@ -99,7 +106,7 @@ private func flowSlip(in line: String, at mark: Mark, isAfterQuote: Bool) -> Syn
       range: SourceRange(
         start: mark, end: Mark(line: mark.line, column: mark.column + digits.count + 1)),
       message: "between YAML's brackets, an address that starts with `:` has to be put in quotes",
-      hints: ["write \"\(text)\""])
+      hints: secret.map { column >= $0 } == true ? [] : ["write \"\(text)\""])
   }
   return nil
 }
@@ -116,7 +123,9 @@ private func missingSpace(above line: Int, of lines: [String]) -> SyntaxFailure?
 }
 
 /// A first character that means something to YAML.
-private func indicatorSlip(_ problem: YAMLProblem, found: Unicode.Scalar?) -> SyntaxFailure? {
+private func indicatorSlip(
+  _ problem: YAMLProblem, found: Unicode.Scalar?, isHidden: Bool
+) -> SyntaxFailure? {
   if problem.activity == "while scanning an alias" {
     return SyntaxFailure(
       range: SourceRange(at: problem.start), message: "`*` starts an alias in YAML",
@@ -125,7 +134,9 @@ private func indicatorSlip(_ problem: YAMLProblem, found: Unicode.Scalar?) -> Sy
   if problem.words == "found character that cannot start any token", let found {
     return SyntaxFailure(
       range: SourceRange(at: problem.mark),
-      message: "\(quoted(String(Character(found)))) cannot start a value in YAML",
+      message: isHidden
+        ? "a value cannot start with this in YAML"
+        : "\(quoted(String(Character(found)))) cannot start a value in YAML",
       hints: ["put the value in quotes"])
   }
   return nil

@@ -44,6 +44,10 @@ struct TreeBuilder: ~Copyable {
   private var openAnchors: Set<String> = []
   private var nodes = 0
   private var depth = 0
+  /// Whether what is read now is not to be shown.
+  private var secrecy: Secrecy?
+  /// Where what is not shown stands.
+  private var secrets: [SourceRange] = []
   private(set) var diagnostics: Diagnostics
 
   private init(
@@ -64,7 +68,9 @@ struct TreeBuilder: ~Copyable {
       var builder = TreeBuilder(bytes, lines: lines, limits: limits, diagnostics: diagnostics)
       defer { diagnostics = builder.diagnostics }
       do throws(SyntaxFailure) {
-        return try builder.document()
+        let root = try builder.document()
+        builder.diagnostics.secrets = builder.secrets
+        return root
       } catch {
         builder.diagnostics.report(error)
         return nil
@@ -112,7 +118,12 @@ struct TreeBuilder: ~Copyable {
       try count(1, at: event.range)
       let tagged = check(properties.tag, allowed: "str", at: event.range)
       let scalar = Scalar(text: text, shown: text, isPlain: isPlain && !tagged)
-      let node = Node(content: .scalar(scalar), range: event.range)
+      var node = Node(content: .scalar(scalar), range: event.range)
+      if let length = Secrecy.keyLength(of: text) {
+        // Its space is missing, so the value is a part of the key.
+        hide(event.range, from: isPlain ? length : 0)
+        node.secrecy = .password
+      }
       if let anchor = properties.anchor { anchors[anchor] = node }
       return node
     case .sequenceStart(let properties):
@@ -180,7 +191,7 @@ struct TreeBuilder: ~Copyable {
         return node
       }
       let key = try self.node(event)
-      var value = try self.node(try next())
+      var value = try self.value(of: key)
       value.keyRange = key.range
       guard case .scalar(let name) = key.content, !name.isNull else {
         diagnostics.error(
@@ -190,8 +201,10 @@ struct TreeBuilder: ~Copyable {
       }
       if let first = seen.updateValue(key.range.start, forKey: name.text) {
         seen[name.text] = first
+        let shown =
+          key.secrecy == nil && secrecy != .password ? "the key \(quoted(name.text))" : "a key"
         diagnostics.error(
-          at: key.range, "the key \(quoted(name.text)) stands here a second time",
+          at: key.range, "\(shown) stands here a second time",
           hints: ["the first is in line \(first.line)"])
       } else if name.isPlain, name.text == "<<" {
         merges.append(value)
@@ -199,6 +212,51 @@ struct TreeBuilder: ~Copyable {
         entries.append(Entry(key: name.text, keyRange: key.range, value: value))
       }
     }
+  }
+
+  /// The value of a key. One that is not to be shown is marked, and where it stands is remembered.
+  private mutating func value(of key: Node) throws(SyntaxFailure) -> Node {
+    let outer = secrecy
+    defer { secrecy = outer }
+    guard case .scalar(let name) = key.content else { return try node(try next()) }
+    let own = Secrecy(key: name.text)
+    secrecy = outer ?? own
+    let event = try next()
+    let value = try node(event)
+    guard outer == nil else { return value }
+    if let own {
+      if name.text == "headers", case .mapping(let fields) = value.content {
+        for field in fields {
+          hide(field.value.range, behind: field.keyRange)
+          // The space behind the colon is missing, so the value is a part of the key.
+          if let colon = field.key.unicodeScalars.firstIndex(of: ":") {
+            hide(field.keyRange, from: field.key.unicodeScalars[...colon].count)
+          }
+        }
+      } else {
+        // With an alias, both the place of the name and that of the value.
+        if case .alias = event.kind { hide(event.range, behind: key.range) }
+        hide(value.range, behind: key.range)
+      }
+      return value.hidden(own)
+    }
+    if case .scalar = value.content, Secrecy.looksSecret(name.text) {
+      hide(value.range, behind: key.range)
+      return value.hidden(.password)
+    }
+    return value
+  }
+
+  private mutating func hide(_ range: SourceRange, from length: Int = 0) {
+    var range = range
+    range.start.column += length
+    secrets.append(range)
+  }
+
+  /// Hides a value with what stands between it and its key: an anchor, a tag.
+  private mutating func hide(_ value: SourceRange, behind key: SourceRange) {
+    let isNear = key.end < value.end && value.start.line <= key.end.line + 1
+    secrets.append(isNear ? SourceRange(start: key.end, end: value.end) : value)
   }
 
   /// Adds the entries of `merges` whose keys are not there yet; an earlier mapping wins.
@@ -224,6 +282,12 @@ struct TreeBuilder: ~Copyable {
 
   private mutating func alias(_ name: String, at range: SourceRange) throws(SyntaxFailure) -> Node {
     guard let node = anchors[name] else {
+      if secrecy != nil {
+        throw SyntaxFailure(
+          range: range,
+          message: "`*` starts an alias in YAML, and this one has no anchor before it",
+          hints: ["put the text in quotes"])
+      }
       if openAnchors.contains(name) {
         throw SyntaxFailure(
           range: range, message: "the alias \(quoted("*" + name)) stands for a value that it is in")
@@ -261,7 +325,10 @@ struct TreeBuilder: ~Copyable {
     if tag == core + allowed { return true }
     let shown = tag.hasPrefix(core) ? "!!" + tag.dropFirst(core.count) : tag
     diagnostics.error(
-      at: range, "the tag \(quoted(shown)) is not supported here", hints: ["remove it"])
+      at: range,
+      secrecy == nil
+        ? "the tag \(quoted(shown)) is not supported here" : "a tag is not supported here",
+      hints: [secrecy == nil ? "remove it" : "text that begins with `!` has to be put in quotes"])
     return false
   }
 }

@@ -19,6 +19,7 @@ private func upstream(_ settings: String) throws -> UpstreamPlan {
   return try #require(decoded.plan).upstreams[0]
 }
 
+private let three = "[\"10.0.0.1:1\", \"10.0.0.2:1\", \"10.0.0.3:1\"]"
 private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
 
 @Suite struct AvailabilityCodecTests {
@@ -92,7 +93,11 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
     ("max_fails: 3", "did you mean `outlier: {failures: …}`?"),
     ("fail_timeout: 10s", "did you mean `outlier: {eject: …}`?"),
     ("panic: 50", "write `50%`"), ("panic: 0%", "is too small"), ("panic: never", "write `off`"),
-    ("panic: 101%", "is too large"), ("panic_threshold: 50%", "did you mean `panic`?"),
+    ("panic: 101%", "is too large"), ("panic: true", "write it like `50%`"),
+    ("panic: on", "write it like `50%`"), ("panic: auto", "write it like `50%`"),
+    ("panic: unlimited", "write it like `50%`"),
+    ("outlier: []", "accepted: `off`, or a mapping with"),
+    ("panic_threshold: 50%", "did you mean `panic`?"),
     ("quorum: 0", "is too small"), ("quorum: 50%", "is no whole number"),
     ("quorum: off", "is no whole number"), ("min_healthy: 2", "did you mean `quorum`?"),
   ])
@@ -125,6 +130,22 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
     #expect(report.contains("in the upstream `u` leave it out, or write `panic: off`"))
   }
 
+  @Test func whoLooksForOneRoleHasNoQuorumOfTwo() {
+    let wrong =
+      "only one endpoint has the role that the `check` of `u` asks for, so a quorum of 2 is never there"
+    for role in ["redis: {role: master}", "postgres: {role: primary}"] {
+      #expect(
+        report(file("check: {\(role)}, quorum: 2", endpoints: two)).contains("error: \(wrong)"))
+      #expect(report(file("check: {\(role)}, quorum: 1", endpoints: two)) == "")
+      let parts = "check: {all_of: [{tcp: {}}, {\(role)}]}"
+      let shared = report("defaults: {upstream: {quorum: 2}}\n" + file(parts, endpoints: two))
+      #expect(shared.contains("config.yaml:1:31: error: \(wrong)"), "\(shared)")
+      #expect(shared.contains("in the upstream `u` write `quorum: 1`"))
+    }
+    #expect(report(file("check: {redis: {role: replica}}, quorum: 2", endpoints: two)) == "")
+    #expect(report(file("check: {redis: {}}, quorum: 2", endpoints: two)) == "")
+  }
+
   @Test func aQuorumThatIsNeverThereIsAnError() {
     let never = "a quorum of 3 is never there: `u` has 2 endpoints to serve"
     #expect(report(file("check: {tcp: {}}, quorum: 3", endpoints: two)).contains(never))
@@ -148,7 +169,16 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
       "panic: 50%, check: {tcp: {}}", "[\"10.0.0.1:1\"]",
       "panic only means that its checks count for nothing"
     ),
-    ("on_down: close", two, "so `on_down` does nothing"),
+    (
+      "on_down: close", two,
+      "config.yaml:2:58: warning: without a `check`, no endpoint is ever down"
+    ),
+    (
+      "panic: 100%, check: {tcp: {}}", "[\"h:1\"]",
+      "the first endpoint that is ill starts the panic"
+    ),
+    ("panic: 51%, check: {tcp: {}}", two, "the first endpoint that is ill starts the panic"),
+    ("panic: 70%, outlier: {}", three, "the first endpoint that is ill starts the panic"),
     (
       "hold: {timeout: 2s, length: 101, rate: 50}", two,
       "101 clients may wait in `hold`, but within its 2s only 100 go on, at 50 per second"
@@ -172,7 +202,7 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
   }
 
   @Test(arguments: [
-    "[\"127.0.0.1:1\", \"127.0.0.1:2\"]", "[\"[::1]:1\", \"[::1]:2\"]",
+    "[\"127.0.0.1:2\", \"127.0.0.1:3\"]", "[\"[::1]:2\", \"[::1]:3\"]",
     "[\"unix:/a\", \"unix:/b\"]", "[\"builtin:echo\", \"builtin:echo\"]", "[\"10.0.0.1:1\"]",
     "[\"10.0.0.1:1\", \"h:1\"]", two, "[\"h:1\", \"h:2\"]",
     "[\"10.0.0.1:1\", \"10.0.0.1:2\", {address: \"10.0.0.2:1\", priority: 1}]",
@@ -183,7 +213,7 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
 
   @Test(arguments: [
     "hold: 1s", "hold: {timeout: 2s, length: 100, rate: 50}", "on_down: keep",
-    "on_down: close, check: {tcp: {}}",
+    "on_down: close, check: {tcp: {}}", "panic: 50%, check: {tcp: {}}",
   ])
   func whatHoldsAndEndsSessionsMayBeInOrder(_ settings: String) {
     #expect(report(file(settings, endpoints: two)) == "")

@@ -103,6 +103,11 @@ private func file(_ settings: String, endpoints: String = "[\"h:1\"]", route: St
     ("spill_over: 101%", "is too large"), ("spill_over: 70", "write `70%`"),
     ("spillover: 70%", "did you mean `spill_over`?"), ("hash_key: a", "it belongs to a route"),
     ("balance: maglev, slow_start: 30s", "has no effect here"),
+    ("balance: first, slow_start: 30s", "has no effect here: `first` knows no weight"),
+    ("spill_over: 75%", "there is none to spill over to"), ("spill_over: -1%", "never negative"),
+    ("spill_over: on", "write it like `50%`"), ("spill_over: off", "write `0%`"),
+    ("balance: []", "accepted: `round_robin`,"),
+    ("balance: {maglev: off}", "accepted: a mapping with the keys `key`, `table`, `load`"),
   ])
   func slips(_ settings: String, _ expected: String) {
     let text = report(file(settings))
@@ -117,6 +122,36 @@ private func file(_ settings: String, endpoints: String = "[\"h:1\"]", route: St
   func slipsOfRoutes(_ settings: String, _ expected: String) {
     let text = report(file("balance: first", route: settings))
     #expect(text.contains(expected), "\(text)")
+  }
+
+  @Test func whatARouteSaysHasAnEffect() {
+    let key = ", hash_key: orders"
+    let idle = "`hash_key` has no effect here: the upstream does not go by the route"
+    #expect(messages(file("balance: maglev", route: key)) == [idle])
+    #expect(messages(file("balance: first", route: key)) == [idle])
+    #expect(messages(file("balance: {source_hash: {key: route}}", route: key)) == [])
+    #expect(report("defaults: {route: {hash_key: a}}\n" + file("balance: first")) == "")
+  }
+
+  @Test func thereMayBeAPriorityToSpillOverTo() {
+    let two = "[\"h:1\", {address: \"h:2\", priority: 1}]"
+    #expect(report(file("spill_over: 75%", endpoints: two)) == "")
+    #expect(report(file("spill_over: 75%", endpoints: "[\"srv:_a._tcp.example.org\"]")) == "")
+    #expect(report(file("spill_over: 0%")) == "")
+    #expect(report("defaults: {upstream: {spill_over: 75%}}\n" + file("connect: 5s")) == "")
+  }
+
+  @Test(arguments: [
+    ("\":7000\"", "127.0.0.1:7000", true), ("\":7000\"", "[::1]:7000", true),
+    ("\":7000\"", "10.0.0.1:7000", false), ("\":7000\"", "127.0.0.1:7001", false),
+    ("\"10.0.0.1:80\"", "10.0.0.1:80", true), ("\"0.0.0.0:80\"", "127.0.0.2:80", true),
+    ("\"0.0.0.0:80\"", "[::1]:80", false), ("[\":1\", \"unix:/a\"]", "unix:/a", true),
+    ("\"127.0.0.1:0\"", "127.0.0.1:80", false),
+  ])
+  func aRouteThatLeadsToItself(_ listen: String, _ endpoint: String, _ isLoop: Bool) {
+    let decoded = decode("routes: {r: {listen: \(listen), to: [\"\(endpoint)\"]}}")
+    #expect(decoded.plan != nil)
+    #expect(decoded.report.contains("so it connects to itself") == isLoop, "\(decoded.report)")
   }
 
   @Test func aTableHasAPlaceForEachEndpointOfAPriority() {

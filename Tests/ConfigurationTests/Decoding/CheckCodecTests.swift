@@ -102,6 +102,13 @@ private func check(_ text: String) throws -> HealthCheckPlan? {
     ("{tcp: {}, port: 1, address: \"10.0.0.1:1\"}", "`address` and `port` exclude each other"),
     ("{tcp: }", "accepted: a mapping with nothing in it: `{}`"),
     ("{tcp: true}", "expected a mapping, found a single value"),
+    ("{tcp: on}", "accepted: a mapping with nothing in it: `{}`"), ("{tcp: on}", "write `{}`"),
+    ("{http: /health}", "write `{path: /health}`"),
+    ("{http: /health}", "accepted: a mapping with the keys"),
+    ("{all_of: [tcp]}", "write `{tcp: …}`, or `{tcp: {}}`"),
+    ("{exchange: foo}", "write `[{send: …}]`"),
+    ("{exchange: foo}", "accepted: a list of"),
+    ("{script: {path: /x}}", "accepted: an absolute path, or"),
     ("{tcp: {port: 5}}", "it belongs to `check`, beside `tcp`"),
     ("{tcp: {}, interval: 2s}", "did you mean `every`?"),
     ("{tcp: {}, fastinter: 2s}", "did you mean `every: {changing: …}`?"),
@@ -114,7 +121,8 @@ private func check(_ text: String) throws -> HealthCheckPlan? {
     ("{tcp: {}, fall: 101}", "is too large"), ("{tcp: {}, jitter: 51%}", "is too large"),
     ("{tcp: {}, jitter: 10}", "write `10%`"), ("{tcp: {}, jitter: \"10 %\"}", "write `10%`"),
     ("{tcp: {}, jitter: off}", "write `0%`"), ("{tcp: {}, jitter: 7.5%}", "no whole number of"),
-    ("{tcp: {}, jitter: 05%}", "leading zero"), ("{tcp: {}, jitter: some}", "write `50%`"),
+    ("{tcp: {}, jitter: 05%}", "leading zero"), ("{tcp: {}, jitter: some}", "write it like `10%`"),
+    ("{tcp: {}, jitter: -1%}", "never negative"),
     ("{tcp: {}, port: 0}", "is too small"), ("{tcp: {}, port: 65536}", "is too large"),
     ("{tcp: {}, address: \"db:80\"}", "has a host name, but a check needs an IP address"),
     ("{tcp: {}, address: \"db:80\"}", "use `port`"),
@@ -135,8 +143,70 @@ private func check(_ text: String) throws -> HealthCheckPlan? {
       found.diagnostics.map(\.message)
         == ["a check may take longer than the 500ms until the next one"])
     #expect(report(file("{tcp: {}, every: 600ms, timeout: 600ms}")) == "")
+    #expect(
+      report(file("{tcp: {}, every: 100ms}")).hasPrefix(
+        "config.yaml:2:54: warning: a check may take longer than the 100ms until the next one"))
+    #expect(report(file("{tcp: {}, every: 1s}")) == "")
     let shared = "defaults: {upstream: {check: {tcp: {}, timeout: 3s}}}\n"
     #expect(messages(shared + "routes: {r: {listen: \":1\", to: [\"h:1\", \"h:2\"]}}\n").count == 1)
+  }
+
+  @Test func aChangeThatIsFollowedLessOftenIsAWarning() {
+    let less = "while an endpoint is about to change, it is checked less often than the"
+    #expect(messages(file("{tcp: {}, every: {changing: 3s}}")) == ["\(less) 2s at other times"])
+    #expect(
+      messages(file("{tcp: {}, every: {up: 9s, down: 1s, changing: 2s}}")) == [
+        "\(less) 1s at other times"
+      ])
+    #expect(report(file("{tcp: {}, every: {up: 3s, down: 3s, changing: 3s}}")) == "")
+  }
+
+  @Test(arguments: [
+    "{redis: {role: master}, address: \"10.0.0.9:1\"}",
+    "{all_of: [{tcp: {}}, {postgres: {role: standby}, address: \"10.0.0.9:1\"}]}",
+    "{all_of: [{tcp: {}}, {redis: {role: replica}}], address: \"10.0.0.9:1\"}",
+  ])
+  func oneServerDoesNotGiveARoleToAll(_ check: String) {
+    let wrong =
+      "error: one server would answer for every endpoint of `u`, and all would have the role"
+    for endpoints in ["[\"10.0.0.1:1\", \"10.0.0.2:1\"]", "[\"h:1\"]"] {
+      #expect(report(file(check, endpoints: endpoints)).contains(wrong), "\(endpoints)")
+    }
+    #expect(report(file(check, endpoints: "[\"10.0.0.1:1\"]")) == "")
+  }
+
+  @Test func whereNoRoleIsAskedForAnAddressMaySpeakForAll() {
+    let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
+    let parts = "{all_of: [{redis: {role: master}}, {tcp: {}, address: \"10.0.0.9:1\"}]}"
+    for check in [
+      parts, "{redis: {}, address: \"10.0.0.9:1\"}", "{redis: {role: master}, port: 5}",
+    ] {
+      #expect(report(file(check, endpoints: two)) == "")
+    }
+  }
+
+  @Test(arguments: [
+    (
+      "{exchange: {steps: [{expect: \(String(repeating: "x", count: 100))}], answer: 64B}}",
+      "at least 100 bytes"
+    ),
+    (
+      "{exchange: {steps: [{expect: {regex: \"a{60}\"}}, {expect: abcde}], answer: 64B}}",
+      "at least 65 bytes"
+    ),
+    ("{http: {body: \(String(repeating: "x", count: 1024)), answer: 1KiB}}", "at least 1040 bytes"),
+    ("{exchange: [{expect: {regex: \"a^b\"}}]}", "never matches anything"),
+    ("{exchange: [{expect: {regex: \"$$a\"}}]}", "never matches anything"),
+  ])
+  func aCheckThatCanNeverPassIsAnError(_ check: String, _ expected: String) {
+    let text = report(file(check))
+    #expect(text.contains(": error: ") && text.contains(expected), "\(text)")
+    #expect(
+      report(
+        file("{exchange: {steps: [{expect: {regex: \"a{60}\"}}, {expect: abcd}], answer: 64B}}"))
+        == "")
+    #expect(
+      report(file("{http: {body: \(String(repeating: "x", count: 1008)), answer: 1KiB}}")) == "")
   }
 
   @Test(arguments: ["unix:/run/a.sock", "unix:@a", "builtin:echo"])

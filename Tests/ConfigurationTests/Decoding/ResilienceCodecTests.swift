@@ -87,7 +87,7 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     }()
     #expect(
       own.retry
-        == RetryPlan(attemptsMax: 2, budgetPercent: 1, backOff: .milliseconds(1)))
+        == RetryPlan(budgetPercent: 1))
     #expect(own.sessionsMax == 3)
     #expect(own.queue == nil)
     #expect(own.hold == nil)
@@ -96,6 +96,50 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     #expect(silent.queue == QueuePlan(length: 4))
     #expect(silent.hold == HoldPlan(timeout: .seconds(1)))
     #expect(silent.onDown == .close(over: .seconds(2)))
+  }
+
+  @Test func aPolicyOfRetriesIsTakenWhole() throws {
+    let decoded = decode(
+      """
+      defaults: {upstream: {retry: off}}
+      routes: {a: {listen: ":1", to: "h:1"}, b: {listen: ":2", to: b}}
+      upstreams: {b: {endpoints: ["h:1"], retry: {}}}
+      """)
+    #expect(decoded.report == "")
+    let upstreams = try #require(decoded.plan).upstreams
+    #expect(upstreams.map(\.retry.attemptsMax) == [nil, 1])
+    #expect(upstreams[0].retry == RetryPlan())
+  }
+
+  @Test func theLongestWaitIsNotShorterThanTheFirst() throws {
+    #expect(try upstream("retry: {back_off: 1s}").retry.backOffMax == .seconds(1))
+    #expect(try upstream("retry: {back_off: 1ms}").retry.backOffMax == .milliseconds(250))
+    #expect(try upstream("retry: {back_off: off}").retry.backOffMax == .milliseconds(250))
+    let shared =
+      "defaults: {upstream: {retry: {back_off: 1s, back_off_max: 1ms}}}\n" + routeFile("idle: 1s")
+    #expect(report(shared).hasPrefix("config.yaml:1:59: error: the longest wait is shorter"))
+  }
+
+  @Test func aHoldThatIsTooLongIsToldWhereItStands() {
+    let hold = "hold: {timeout: 2s, length: 101, rate: 50}"
+    #expect(
+      report(file(hold)).hasPrefix("config.yaml:2:65: warning: 101 clients may wait in `hold`"))
+    let shared = report("defaults: {upstream: {\(hold)}}\n" + routeFile("idle: 1s"))
+    #expect(
+      shared.hasPrefix("config.yaml:1:23: warning: 101 clients may wait in `hold`"), "\(shared)")
+  }
+
+  @Test func aSharedKeepDoesNotTakeBackTheRole() throws {
+    func onDown(_ shared: String, _ own: String) throws -> OnDown {
+      let decoded = decode(
+        "defaults: {upstream: {on_down: \(shared)}}\n" + file(own, endpoints: "[\"h:1\"]"))
+      return try #require(decoded.plan, "\(decoded.report)").upstreams[0].onDown
+    }
+    let role = "check: {redis: {role: master}}"
+    #expect(try onDown("keep", role) == .close(over: .seconds(2)))
+    #expect(try onDown("keep", role + ", on_down: keep") == .keep)
+    #expect(try onDown("{close: 9s}", role) == .close(over: .seconds(9)))
+    #expect(try onDown("keep", "check: {redis: {}}") == .keep)
   }
 
   @Test(arguments: [
@@ -113,10 +157,18 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
     ("queue: {timeout: 2h}", "is too long"), ("queue: {size: 5}", "did you mean `length`?"),
     ("queue: {rate: 5}", "it belongs to `hold`"), ("maxqueue: 5", "did you mean `queue: {length"),
     ("hold: 10", "write `10s` for seconds"), ("hold: {}", "the key `timeout` is missing"),
-    ("hold: never", "write `off`"), ("hold: {timeout: off}", "is no duration"),
+    ("hold: never", "write `off`"), ("hold: unlimited", "write how long, `1h` at most"),
+    ("hold: infinite", "with `off`, clients are reset at once"),
+    ("hold: {timeout: off}", "is no duration"),
     ("hold: {timeout: 1s, rate: 50/s}", "write `50`: it is per second"),
     ("hold: {timeout: 1s, rate: 0}", "is too small"), ("hold: 61m", "is too long"),
     ("wait: 5s", "did you mean `hold` or `queue`?"),
+    (
+      "retry: {back_off: 1s, back_off_max: 500ms}",
+      "the longest wait is shorter than the first one, 1s"
+    ),
+    ("retry: {back_off_max: 10ms}", "the longest wait is shorter than the first one, 25ms"),
+    ("retry: []", "accepted: `off`, or a mapping with the keys `attempts`,"),
     ("on_down: closed", "did you mean `close`?"), ("on_down: off", "write `keep`"),
     ("on_down: {}", "write `{drain: 30s}` or `{close: 2s}`"),
     ("on_down: {drain: 1s, close: 1s}", "exclude each other"),
@@ -130,8 +182,13 @@ private func upstream(_ setting: String) throws -> UpstreamPlan {
   }
 
   @Test(arguments: [
-    ("queue: {}", "nothing here is ever full, so nobody waits in `queue`"),
-    ("retry: {back_off: 1s}", "`back_off` is longer than `back_off_max`"),
+    (
+      "queue: {}",
+      "config.yaml:2:37: warning: nothing here is ever full, so nobody waits in `queue`"
+    ),
+    ("retry: {budget: 0%, budget_min: 0}", "no session ever tries again"),
+    ("retry: {budget: off, budget_min: 5}", "with `budget: off` any number may try again"),
+    ("retry: {back_off: off, back_off_max: 1s}", "with `back_off: off` no attempt waits"),
   ])
   func whatMakesNoSenseIsWarnedOf(_ setting: String, _ words: String) {
     let text = file(setting, endpoints: "[\"h:1\"]")

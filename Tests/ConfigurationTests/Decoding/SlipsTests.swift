@@ -79,6 +79,29 @@ import Testing
     #expect(text.contains(": error: "), "\(text)")
   }
 
+  @Test(arguments: [
+    "balance", "slow_start", "spill_over", "connect", "attempt", "source", "resolve", "check",
+    "outlier", "panic",
+    "quorum", "retry", "queue", "hold", "on_down",
+  ])
+  func keysOfAnUpstreamAreToldOnARoute(_ key: String) {
+    #expect(
+      report(routeFile("\(key): 5")).contains(
+        "it belongs to an upstream: name one under `upstreams:`, or use `defaults.upstream`"))
+    let shared = report("defaults: {route: {\(key): 5}}\n" + routeFile("idle: 5s"))
+    #expect(shared.contains("it belongs to `defaults.upstream`"), "\(shared)")
+  }
+
+  @Test(arguments: ["idle", "half_close", "linger", "backlog", "hash_key", "log"])
+  func keysOfARouteAreToldOnAnUpstream(_ key: String) {
+    let route = "routes: {r: {listen: \":1\", to: u}}\n"
+    #expect(
+      report(route + "upstreams: {u: {endpoints: [\"h:1\"], \(key): 5}}").contains(
+        "it belongs to a route"))
+    let shared = report("defaults: {upstream: {\(key): 5}}\n" + routeFile("idle: 5s"))
+    #expect(shared.contains("it belongs to `defaults.route`"), "\(shared)")
+  }
+
   @Test(arguments: ["1s", "1000ms", "2s", "1h30m"])
   func wholeSecondsAreAccepted(_ duration: String) {
     #expect(report(routeFile("tcp: {keepalive: \(duration), user_timeout: 1ms}")) == "")
@@ -137,6 +160,9 @@ import Testing
     ("[\"a..b:1\"]", "no valid host name"), ("[{adress: \"h:1\"}]", "did you mean `address`?"),
     ("[{address: \"h:1\", weight: 300}]", "is too large"), ("[{}]", "`address` is missing"),
     ("\"unix:/\"", "has no path"), ("true", "put it in quotes"),
+    ("[\"db\"]", "for an upstream of that name, write `to: db`; for a host, `db:PORT`"),
+    ("[10.0.0.1]", "write `10.0.0.1:PORT`"), ("{address: \"h:1\"}", "write a list: `[{…}]`"),
+    ("{address: \"h:1\"}", "accepted: the name of an upstream, or"),
   ])
   func inTo(_ value: String, _ expected: String) {
     let text = report("routes:\n  r:\n    listen: \":1\"\n    to: \(value)\n")
@@ -153,6 +179,8 @@ import Testing
     ("log: {level: warn}", "did you mean `warning`?"), ("upstreams: []", "expected a mapping"),
 
     ("upstreams: {u: {endpoints: [\"h:1\"], source: \"10.0.0.1:5\"}}", "no port"),
+    ("upstreams: {u: {endpoints: \"10.0.0.1:80\"}}", "write a list: `[\"10.0.0.1:80\"]`"),
+    ("upstreams: {u: {endpoints: \"10.0.0.1:80\"}}", "accepted: a list of these: `IP:port`"),
     ("upstreams: {\"a b\": {endpoints: [\"h:1\"]}}", "`a b` is no name"),
     ("rotes: {}", "did you mean `routes`?"), ("log:", "a value is missing here"),
     ("spin: 5", "write it with its unit, like `500us`"), ("spin: 0", "write `off`"),
