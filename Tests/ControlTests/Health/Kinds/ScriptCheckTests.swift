@@ -81,6 +81,25 @@ import Testing
     }
   }
 
+  @Test func waitingForAPlaceIsNotHeldAgainstTheEndpoint() throws {
+    try Loop().run {
+      let loop = try #require(Loop.current)
+      let runner = ScriptRunner()
+      for _ in 0..<ScriptRunner.runningMax { try await runner.places.acquire() }
+      let plan = HealthCheckPlan(script("exit 0"), timeout: .seconds(300))
+      let check = Check(sampleSubject(plan, at: address), scripts: runner)
+      let task = loop.spawn(name: "script") {
+        await check.run(turn: 0, until: loop.now.advanced(by: 300_000_000_000))
+      }
+      try await loop.sleep(for: .milliseconds(1))
+      runner.places.release()
+      #expect(try await task.value == .good)
+      // Who has a place, and no thread that would start it in time, has not been asked.
+      let late = await check.run(turn: 0, until: loop.now)
+      #expect(late == .impossible(.busy))
+    }
+  }
+
   @Test(arguments: [
     ("", ""), ("\n\n", ""), ("a", "a"), ("a\nb\n", "b"), ("a\r\n \n", "a"),
     ("a\tb\u{1B}[1m", "a?b?[1m"),
