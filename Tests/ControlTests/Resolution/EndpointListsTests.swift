@@ -117,6 +117,7 @@ struct FileSettlingTests {
       #expect(answers.waiting == 1)
       let other = turns.place(of: "/other")
       #expect(try await PathTurns.run(other, on: pool, until: .distantFuture) { 7 } == 7)
+      #expect(try await soon { other.available == 1 })
       // Nobody begins at it again before it has come back, also when it was forgotten meanwhile.
       turns.keep(only: [])
       #expect(turns.place(of: "/hung") === hung)
