@@ -133,6 +133,8 @@ int clinux_read_signal(int fd) {
   return count == -1 ? -errno : (int)info.ssi_signo;
 }
 
+int clinux_reset_signal(int number) { return signal(number, SIG_DFL) == SIG_ERR ? -errno : 0; }
+
 int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }
 
 static int spawn_actions(posix_spawn_file_actions_t *actions, int output) {
@@ -191,6 +193,13 @@ int clinux_reap(int process, int *status, int waits) {
   if (info.si_pid == 0) return 0;
   *status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
   return 1;
+}
+
+int clinux_reap_group(int pid, int waits) {
+  siginfo_t info = {.si_pid = 0};
+  int result = waitid(P_PGID, (id_t)pid, &info, WEXITED | (waits ? 0 : WNOHANG));
+  if (result == -1) return -errno;
+  return info.si_pid == 0 ? 0 : 1;
 }
 
 int clinux_kill_group(int pid) {

@@ -151,6 +151,16 @@ extension HealthCheckPlan.Kind {
     }
   }
 
+  /// The same question, whoever asks it.
+  var withoutCredentials: Self {
+    switch self {
+    case .redis(let plan): .redis(RedisCheckPlan(role: plan.role))
+    case .postgres(let plan): .postgres(PostgresCheckPlan(role: plan.role))
+    case .mysql: .mysql(MySQLCheckPlan())
+    case .tcp, .http, .tls, .exchange, .smtp, .script, .anyOf, .allOf: self
+    }
+  }
+
   /// Whether it asks for a role, itself or in a part.
   public var asksRole: Bool {
     switch self {

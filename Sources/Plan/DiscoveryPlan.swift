@@ -56,6 +56,11 @@ public struct EndpointsFilePlan: Hashable, Sendable {
 }
 
 extension UpstreamPlan {
+  /// The endpoints that the configuration itself names.
+  public var ownEndpoints: ArraySlice<EndpointPlan> {
+    endpoints[..<(endpointsFile?.ownCount ?? endpoints.count)]
+  }
+
   /// The endpoints that its file lists.
   public var listedEndpoints: ArraySlice<EndpointPlan> {
     endpoints[(endpointsFile?.ownCount ?? endpoints.count)...]

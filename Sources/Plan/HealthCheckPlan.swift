@@ -93,9 +93,23 @@ public struct HealthCheckPlan: Hashable, Sendable {
   /// does not have it, and one that nobody has asked yet may not.
   public var asksRole: Bool { kind.asksRole }
 
-  /// Whether another check asks the same of the same, however often.
-  public func asks(like other: HealthCheckPlan) -> Bool {
-    kind == other.kind && target == other.target
+  /// Whether an endpoint that is up by another check has every role that this one asks for: by whom and
+  /// how often it was asked makes no difference.
+  public func promisesNoMore(than other: HealthCheckPlan) -> Bool {
+    promises.isSubset(of: other.promises)
+  }
+
+  /// The roles that an endpoint has which is up, each with where it was asked for.
+  private var promises: Set<Part> {
+    switch kind {
+    case .allOf(let parts): Set(parts.filter(\.kind.asksRole).map(promise))
+    case .anyOf(let parts) where kind.asksRole: [Part(.anyOf(parts.map(promise)), target: target)]
+    case let kind: kind.asksRole ? [promise(Part(kind))] : []
+    }
+  }
+
+  private func promise(_ part: Part) -> Part {
+    Part(part.kind.withoutCredentials, target: part.target ?? target)
   }
 
   /// Makes a check; the defaults are those of the configuration. Without a value, `down` is `up`, and

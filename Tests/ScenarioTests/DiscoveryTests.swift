@@ -206,6 +206,44 @@ struct DiscoveryTests {
     #expect(try serve(proxy, ["2", "3"]))
   }
 
+  @Test("A list with a name that nobody answers for is waited for by no other change")
+  func silentName() throws {
+    let folder = try Folder()
+    let path = folder.path("list.yaml")
+    try list(3).write(toFile: path, atomically: true, encoding: .utf8)
+    names.say("db.test", ["127.0.3.1"], 1)
+    let more = """
+      v:
+          endpoints_file: \(path)
+          resolve: {server: "\(names.address)", every: ttl, timeout: 1m}
+      """
+    let routes = "to: u}, s: {listen: \"127.0.0.1:0\", to: v}"
+    let proxy = try ProxyProcess(
+      file("\"db.test:\(port)\"", ", every: ttl").replacing("to: u}", with: routes)
+        + "\n  \(more)")
+    for type in ["A", "AAAA"] { names.say(type, "silent.test", .silence) }
+    try "- \"silent.test:1\"\n".write(toFile: path, atomically: true, encoding: .utf8)
+    #expect(eventually { names.asked.contains("A silent.test") })
+    names.say("db.test", ["127.0.3.2"], 1)
+    #expect(proxy.event("a name has other addresses") != nil)
+    #expect(try serve(proxy, ["2"]))
+  }
+
+  @Test("Many names of one machine's name servers are looked up at once when it starts")
+  func manyNames() throws {
+    let folder = try Folder()
+    let path = folder.path("config.yaml")
+    let endpoints = (0..<30).map { "\"name\($0).invalid:1\"" }.joined(separator: ", ")
+    try """
+    routes: {r: {listen: "127.0.0.1:0", to: u}}
+    upstreams: {u: {resolve: {every: ttl, timeout: 100ms}, endpoints: [\(endpoints)]}}
+    """.write(toFile: path, atomically: false, encoding: .utf8)
+    let program = try Program(sluicePath, ["run", "--config", path])
+    #expect(try program.waitForExit() == .code(69))
+    #expect(program.errorText.contains("cannot look up name29.invalid"))
+    #expect(!program.errorText.contains("too much work of this kind"))
+  }
+
   @Test("`check` reads the file, too, and one that cannot be read is in the way of starting")
   func checked() throws {
     let folder = try Folder()

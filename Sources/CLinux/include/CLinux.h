@@ -54,6 +54,7 @@ void clinux_name_thread(const char *name);
 int clinux_signalfd(const int *signals, int count);
 int clinux_read_signal(int fd);
 int clinux_ignore_signal(int signal);
+int clinux_reset_signal(int signal);
 int clinux_block_signals(const int *signals, int count);
 
 /// Starts a program in a process group of its own, with no signal blocked or ignored, nothing to read, `output`
@@ -64,6 +65,9 @@ int clinux_spawn(const char *path, char *const arguments[], char *const environm
 /// Takes notice that a process has ended: 1, and how in `status`, as exit code, or as the signal's number
 /// below zero; 0 when it has not.
 int clinux_reap(int process, int *status, int waits);
+/// Takes notice that one of a group's processes has ended: 1; 0 when those that are left have not; -ECHILD when
+/// none is left that is this process's to reap.
+int clinux_reap_group(int pid, int waits);
 /// Ends all processes of a group.
 int clinux_kill_group(int pid);
 

@@ -78,9 +78,21 @@ struct EndpointList {
     assert(!endpoints.isEmpty || diagnostics.errorCount > 0)
   }
 
-  /// Reports what cannot be an endpoint of an upstream.
+  /// Reports what cannot be an endpoint of an upstream, or is one already.
   mutating func refuse(for upstream: UpstreamPlan) {
+    let own = Set(
+      upstream.ownEndpoints.map(\.address).filter {
+        // Two of them are two servers.
+        if case .builtin = $0 { false } else { true }
+      })
     for draft in drafts {
+      if let address = draft.address, own.contains(address.value) {
+        diagnostics.warning(
+          at: address.range,
+          "\(quoted(address.shown)) is already among the `endpoints` of the upstream "
+            + quoted(upstream.name),
+          hints: ["in both places it is two endpoints; to give it a larger share, use `weight`"])
+      }
       guard let address = draft.address,
         let reason = upstream.refusal(of: EndpointPlan(address: address.value))
       else { continue }

@@ -72,6 +72,8 @@ final class AvailabilityBoard {
           $0.row === row ? $0 : nil
         }
         if let entry { return entry }
+        // It may have been gone for a while, with failures that nobody counts any more.
+        subject.state.failuresInARow = 0
         arrivals.append(BoardEntry(subject, in: row))
         return arrivals[arrivals.count - 1]
       }

@@ -89,16 +89,20 @@ final class BoardRow {
     assert((0...count).contains(ejectedCount))
   }
 
-  /// How many must be healthy for anybody to be served.
-  var needed: Int { max(1, quorum) }
+  /// How many must be healthy for the upstream to serve, and with those alone.
+  var needed: Int {
+    // No panic as long as `healthyCount * 100 >= panicPercent * count`.
+    let calm = panicPercent.map { ($0 * count + 99) / 100 } ?? 0
+    return max(1, quorum, calm)
+  }
 
   /// What bounds ejections.
   var tally: OutlierTally {
     OutlierTally(endpoints: count, up: healthyCount, ejected: ejectedCount, needed: needed)
   }
 
-  /// The one that comes back first because too few are left: the upstream would serve nobody, and would
-  /// serve with those that are ejected. `nil`: none has to, or it would not help.
+  /// The one that comes back first because too few are left: the upstream would serve nobody or be in panic,
+  /// and would not be with those that are ejected. `nil`: none has to, or it would not help.
   var neededAgain: BoardEntry? {
     guard healthyCount < needed, ejectedCount > 0 else { return nil }
     let candidates = entries.filter {

@@ -14,8 +14,14 @@ import Reactor
 protocol ConversationCheck: Sendable {
   /// How much of answers is read in all.
   var answerBytesMax: Int { get }
+  /// Whether the server holds it against the asker when the connection ends before this does.
+  var endsInItsOwnTime: Bool { get }
   /// Asks. Returns when the answers are good, and throws otherwise.
   func ask(_ talk: inout Conversation) async throws(CheckStop)
+}
+
+extension ConversationCheck {
+  var endsInItsOwnTime: Bool { false }
 }
 
 /// A question to an endpoint, ready to be asked again and again.
@@ -98,7 +104,8 @@ struct Check: Sendable {
   }
 
   /// Makes checks at the same time, and gives each outcome to `note` until that says that it knows enough;
-  /// then the others are given up. Returns whether it did.
+  /// then the others are given up, but for those that end in their own time, which are waited for.
+  /// Returns whether it did.
   private static func each(
     _ checks: [SingleCheck], turn: Int, until deadline: Instant,
     _ note: (Int, CheckOutcome) -> Bool
@@ -165,6 +172,18 @@ struct SingleCheck: Sendable {
 
   /// Asks, and waits for the verdict.
   func run(turn: Int, until deadline: Instant) async -> CheckOutcome {
+    guard case .talk(let check) = question, check.endsInItsOwnTime, let loop = Loop.current
+    else { return await ask(turn: turn, until: deadline) }
+    guard !Task.isCancelled else { return .cancelled }
+    // A task of its own, which goes on when this one is cancelled, and is waited for all the same.
+    let task = loop.spawn(name: "whole \(name) check of \(endpoint)") {
+      await ask(turn: turn, until: deadline)
+    }
+    let outcome = try? await task.value
+    return Task.isCancelled ? .cancelled : outcome ?? .cancelled
+  }
+
+  private func ask(turn: Int, until deadline: Instant) async -> CheckOutcome {
     if case .script(let check) = question { return await check.run(until: deadline) }
     let source = sources.isEmpty ? nil : sources[turn % sources.count]
     let stream: Stream

@@ -13,7 +13,8 @@ struct Conversation {
   private static let farewellPatience = Duration.seconds(1)
 
   private let stream: Stream
-  private let deadline: Instant
+  /// When it must be over.
+  let deadline: Instant
   /// How much is read in all.
   let bytesMax: Int
   /// How much of that is left.

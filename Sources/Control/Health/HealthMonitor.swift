@@ -226,6 +226,7 @@ final class HealthMonitor: @unchecked Sendable {
     upstreams = [:]
     for (id, endpoint) in endpoints where endpoint.subject.takesSessions {
       upstreams[id.upstream, default: UpstreamHealth()].count += 1
+      upstreams[id.upstream]?.fallback = endpoint.subject.fallback
       if endpoint.state.isKnownDown { upstreams[id.upstream]?.downCount += 1 }
     }
     for name in wereAllDown { upstreams[name]?.isToldAllDown = true }
@@ -239,7 +240,9 @@ final class HealthMonitor: @unchecked Sendable {
     guard isAllDown != health.isToldAllDown else { return }
     upstreams[upstream]?.isToldAllDown = isAllDown
     if isAllDown {
-      logger.error("all endpoints are down", metadata: ["upstream": "\(upstream)"])
+      logger.log(
+        level: health.fallback == .served ? .warning : .error, "all endpoints are down",
+        metadata: ["upstream": "\(upstream)", "clients": "\(health.fallback.rawValue)"])
     } else {
       logger.info("an endpoint is up again", metadata: ["upstream": "\(upstream)"])
     }
@@ -290,12 +293,13 @@ extension HealthState {
   fileprivate var isKnownDown: Bool { !isUp && !isUnproven }
 }
 
-/// How many of an upstream's endpoints would get sessions, how many of these are down, and what was said
-/// about it.
+/// How many of an upstream's endpoints would get sessions, how many of these are down, what was said
+/// about it, and what it means for clients.
 private struct UpstreamHealth {
   var count = 0
   var downCount = 0
   var isToldAllDown = false
+  var fallback = HealthSubject.Fallback.reset
 }
 
 /// A subject, and what its checks have come to. Loop's thread.
@@ -330,8 +334,8 @@ private final class CheckedEndpoint: @unchecked Sendable {
     subject = later
     guard !isSame else { return false }
     state.forgetChange()
-    // What another question was answered says nothing of a promise.
-    if later.check.asksRole, !later.check.asks(like: before) {
+    // That another question was answered well is no promise about data.
+    if !later.check.promisesNoMore(than: before) {
       state = HealthState(later.check.initial)
     }
     interruption.set()

@@ -29,6 +29,21 @@ struct HealthSubject: Hashable, Sendable {
   /// Whether it would get sessions, which one of weight 0 does not: it is checked, but it does not count
   /// for whether an upstream has anybody left.
   var takesSessions = true
+  /// What becomes of the upstream's clients while all of its endpoints are down.
+  var fallback = Fallback.reset
+
+  /// What becomes of clients whom no healthy endpoint can serve.
+  enum Fallback: String, Hashable, Sendable {
+    case reset
+    /// They are held back, for a while.
+    case wait
+    /// All endpoints are used, as none is healthy (`panic`).
+    case served
+
+    init(_ plan: UpstreamPlan) {
+      self = plan.panicPercent != nil ? .served : plan.hold != nil ? .wait : .reset
+    }
+  }
 
   /// Whether another check is made of `other`, the same endpoint.
   func isChecked(like other: HealthSubject) -> Bool {
@@ -65,7 +80,7 @@ extension HealthSubject {
       next[id(0)] = ordinal + 1
       return HealthSubject(
         id: id(ordinal), name: endpoint.name, source: upstream.source, check: check,
-        takesSessions: endpoint.takesSessions)
+        takesSessions: endpoint.takesSessions, fallback: Fallback(upstream))
     }
   }
 }

@@ -8,8 +8,10 @@ import EventLoop
 struct BlockingPools: Sendable {
   /// For reading configurations.
   let files = BlockingPool(name: "files", threadsMax: 1, waitingMax: 4)
-  /// For looking at files that list endpoints, and reading them.
-  let lists = BlockingPool(name: "lists", threadsMax: 2, waitingMax: 4096)
+  /// For reading who is asked for names.
+  let resolver = BlockingPool(name: "resolv.conf", threadsMax: 1, waitingMax: 4)
+  /// For looking at files that list endpoints, and reading them. Each that hangs holds a thread.
+  let lists = BlockingPool(name: "lists", threadsMax: 32, waitingMax: 4096)
   /// For waiting until threads have ended: nothing else may be in the way of that.
   let ends = BlockingPool(name: "ends", threadsMax: 1, waitingMax: 4)
   /// For looking up names.
@@ -20,6 +22,7 @@ struct BlockingPools: Sendable {
   /// Takes no more work.
   func close() {
     files.close()
+    resolver.close()
     lists.close()
     ends.close()
     names.close()

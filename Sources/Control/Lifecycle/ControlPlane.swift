@@ -98,7 +98,9 @@ actor ControlPlane {
     self.log = log
     logger = log.logger("sluice")
     self.pools = pools
-    lookUp = NameLookUp(system: HostResolver(pool: pools.names), files: pools.files)
+    lookUp = NameLookUp(
+      system: HostResolver(pool: pools.names),
+      configuration: ResolverConfiguration(pool: pools.resolver))
     self.manager = manager
     self.openStatus = openStatus
   }

@@ -4,7 +4,11 @@
 // place, or by a link that was turned elsewhere, as mounted volumes do it; inotify(7) would have to follow
 // every link on the way, and tells nothing of a file on a network). It is read when it was found
 // unchanged by two looks after a change, and is the same before and after reading: half of a list is
-// a list, too, and would take endpoints away. All of that happens on threads that may wait.
+// a list, too, and would take endpoints away. All of that happens on threads that may wait, for each path
+// one at a time: one that hangs holds a single thread, for as long as it does.
+//
+// Each list has a task that also looks its names up, before it asks for a change: changes are taken up one
+// after another, and none waits for a name of another's.
 
 import EventLoop
 import Glibc
@@ -42,6 +46,60 @@ struct EndpointLists {
   var failing: [EndpointListKey: [String]] = [:]
   /// Those who follow them.
   var watches: [EndpointListKey: Task<Void, any Error>] = [:]
+  /// Whose turn it is to look at a path.
+  var turns = PathTurns()
+
+  /// Takes what waits, all of it: what comes from now on waits for another change.
+  mutating func takeWaiting() -> [(key: EndpointListKey, endpoints: [EndpointPlan])] {
+    defer { waiting = [:] }
+    return waiting.sorted { $0.key.upstream < $1.key.upstream }
+      .map { (key: $0.key, endpoints: $0.value) }
+  }
+}
+
+/// Lets each path be looked at by one thread at a time. A look that was given up goes on until the kernel
+/// returns, and nobody else begins one at the same path before that.
+struct PathTurns {
+  /// A turn, given back when nothing holds it any more.
+  private final class Turn: Sendable {
+    private let place: EventLoop.Semaphore
+
+    init(_ place: EventLoop.Semaphore) { self.place = place }
+
+    deinit { place.release() }
+  }
+
+  private var places: [String: EventLoop.Semaphore] = [:]
+
+  /// Where whoever looks at a path stands.
+  mutating func place(of path: String) -> EventLoop.Semaphore {
+    if let place = places[path] { return place }
+    let place = EventLoop.Semaphore(1)
+    places[path] = place
+    return place
+  }
+
+  /// Forgets all paths but these, and those that somebody is at.
+  mutating func keep(only paths: Set<String>) {
+    places = places.filter { paths.contains($0.key) || $0.value.available == 0 }
+  }
+
+  /// Runs `body`, which may block, on a thread of `pool`, once the place is free, and has it free again when
+  /// `body` has returned, however long after the deadline. Throws what `body` and the pool do, and `WaitError`.
+  static func run<Success: Sendable>(
+    _ place: EventLoop.Semaphore, on pool: BlockingPool, until deadline: Instant,
+    _ body: @escaping @Sendable () throws -> Success
+  ) async throws -> Success {
+    try await place.acquire(until: deadline)
+    return try await pool.run(until: deadline, holding(Turn(place), body))
+  }
+
+  /// The turn ends with the work, also with work that is never begun.
+  private static func holding<Success: Sendable>(
+    _ turn: Turn, _ body: @escaping @Sendable () throws -> Success
+  ) -> @Sendable () throws -> Success {
+    { try withExtendedLifetime(turn) { try body() } }
+  }
 }
 
 /// What a file looks like from outside: another one, or one that was written to, looks different.
@@ -105,6 +163,7 @@ extension ControlPlane {
       lists.refused[key] = nil
       lists.failing[key] = nil
     }
+    lists.turns.keep(only: Set(wanted.map(\.path)))
     for key in wanted where lists.watches[key] == nil {
       lists.watches[key] = loop.spawn(name: "endpoints of \(key.upstream)") {
         try await self.follow(key)
@@ -121,13 +180,34 @@ extension ControlPlane {
         retryAt = nil
       } else if let moment = retryAt {
         if loop.now >= moment, let endpoints = lists.refused.removeValue(forKey: key) {
-          lists.waiting[key] = endpoints
-          request(.lists)
+          retryAt = nil
+          try await offer(key, endpoints)
         }
       } else {
         retryAt = loop.now.advanced(by: ControlPlane.listRetryPause.wholeNanoseconds)
       }
-      if let reading = try await readList(key, &settling) { note(key, reading) }
+      if let reading = try await readList(key, &settling), let endpoints = note(key, reading) {
+        lists.refused[key] = nil
+        try await offer(key, endpoints)
+      }
+    }
+  }
+
+  /// Has a list taken up soon, once its names are known.
+  private func offer(_ key: EndpointListKey, _ endpoints: [EndpointPlan]) async throws {
+    guard let position = position(of: key) else { return }
+    var new = plan
+    new.upstreams[position].replaceListed(with: endpoints)
+    let reasons = await learnNames(of: new)
+    try Task.checkCancellation()
+    guard reasons.isEmpty else { return refuse(key, endpoints, reasons) }
+    lists.waiting[key] = endpoints
+    request(.lists)
+  }
+
+  private func position(of key: EndpointListKey) -> Int? {
+    plan.upstreams.firstIndex {
+      $0.name == key.upstream && $0.endpointsFile?.path == key.path
     }
   }
 
@@ -139,12 +219,15 @@ extension ControlPlane {
       return nil
     }
     let path = key.path
+    let place = lists.turns.place(of: path)
     let deadline = loop.now.advanced(by: ControlPlane.readTimeout.wholeNanoseconds)
     do {
-      let mark = try await pools.lists.run(until: deadline) { FileMark(of: path) }
+      let mark = try await PathTurns.run(place, on: pools.lists, until: deadline) {
+        FileMark(of: path)
+      }
       guard settling.isDue(mark) else { return nil }
       let read = source.readEndpoints
-      let (reading, after) = try await pools.lists.run(until: deadline) {
+      let (reading, after) = try await PathTurns.run(place, on: pools.lists, until: deadline) {
         (read(path, upstream), FileMark(of: path))
       }
       return settling.noteRead(mark, after) ? reading : nil
@@ -159,16 +242,17 @@ extension ControlPlane {
     }
   }
 
-  private func note(_ key: EndpointListKey, _ reading: EndpointsReading) {
+  /// Says what is wrong with a file, or no more. Returns what it lists.
+  private func note(_ key: EndpointListKey, _ reading: EndpointsReading) -> [EndpointPlan]? {
     guard let endpoints = reading.endpoints else {
-      guard lists.failing[key] != reading.problems else { return }
+      guard lists.failing[key] != reading.problems else { return nil }
       lists.failing[key] = reading.problems
       for problem in reading.problems {
         logger.error(
           "an endpoints file cannot be used; its last endpoints stay",
           metadata: ["upstream": "\(key.upstream)", "cause": "\(problem)"])
       }
-      return
+      return nil
     }
     if lists.failing.removeValue(forKey: key) != nil {
       logger.info(
@@ -176,23 +260,19 @@ extension ControlPlane {
         metadata: ["upstream": "\(key.upstream)", "file": "\(key.path)"])
     }
     for problem in reading.problems { logger.warning("\(problem)") }
-    lists.refused[key] = nil
-    lists.waiting[key] = endpoints
-    request(.lists)
+    return endpoints
   }
 
-  /// Has the endpoints that files list now serve.
+  /// Has the endpoints that files list now serve. Those that come meanwhile are another change, behind
+  /// whatever else waits.
   func takeUpLists() async {
-    while let (key, endpoints) = lists.waiting.popFirst() {
-      let position = plan.upstreams.firstIndex {
-        $0.name == key.upstream && $0.endpointsFile?.path == key.path
-      }
-      guard let position else { continue }
+    for (key, endpoints) in lists.takeWaiting() {
+      guard let position = position(of: key) else { continue }
       let old = Array(plan.upstreams[position].listedEndpoints)
       guard old != endpoints else { continue }
       var new = plan
       new.upstreams[position].replaceListed(with: endpoints)
-      // The configuration may have changed since it was read.
+      // The configuration may have changed since it was read, and names that it has made nobody's be forgotten.
       var reasons = endpoints.compactMap(new.upstreams[position].refusal(of:))
       if reasons.isEmpty { reasons = await learnNames(of: new) }
       if reasons.isEmpty { reasons = await takeUp(new) }

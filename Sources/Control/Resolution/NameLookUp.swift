@@ -6,14 +6,13 @@
 import Addressing
 import DNS
 import EventLoop
-import Glibc
 import Plan
 import Reactor
 
 /// What asking came to.
 struct NameAnswer: Hashable, Sendable {
   var resolution: Resolution
-  /// For how long it holds; `nil` where nobody tells.
+  /// For how long it holds, as far as there is one; `nil` where nobody tells.
   var timeToLive: Duration?
   /// The servers of a service whose names could not be looked up, and why.
   var failedTargets: [String: String] = [:]
@@ -23,12 +22,13 @@ struct NameAnswer: Hashable, Sendable {
 struct NameLookUp: Sendable {
   /// The most servers of a service that are looked up.
   static let targetsMax = 256
-  private static let resolverConfiguration = "/etc/resolv.conf"
+  /// The most endpoints that a service comes to: each server has one for each of its ports and addresses.
+  static let serviceEndpointsMax = 1024
 
   let system: HostResolver
   let client = DNSClient()
-  /// Where files are read.
-  let files: BlockingPool
+  /// Who is asked where nobody else is named.
+  let configuration: ResolverConfiguration
 
   /// Asks. `known` is the last good answer. Returns when there is an answer, at the latest after twice
   /// `timeout`: services are asked for first, their addresses then.
@@ -72,9 +72,7 @@ struct NameLookUp: Sendable {
   ) async throws -> NameServers {
     guard servers.isEmpty else { return NameServers(servers) }
     let deadline = Loop.current?.now.advanced(by: timeout.wholeNanoseconds) ?? .distantFuture
-    let path = NameLookUp.resolverConfiguration
-    let text = try await files.run(until: deadline) { smallText(of: path) }
-    return NameServers(resolverConfiguration: text)
+    return try await configuration.nameServers(until: deadline)
   }
 
   /// The addresses of every server of a service, asked for all at once.
@@ -113,6 +111,7 @@ extension NameAnswer {
     _ found: DNSServices, _ targets: [String: Result<DNSAddresses, DNSFailure>],
     after last: [ServiceEndpoint]
   ) {
+    var failedTargets: [String: String] = [:]
     var endpoints: [ServiceEndpoint] = []
     var known: Set<ServiceEndpoint.ID> = []
     var lifetime = found.timeToLive
@@ -135,21 +134,21 @@ extension NameAnswer {
       for address in addresses {
         let id = ServiceEndpoint.ID(target: service.target, address: address, port: service.port)
         guard known.insert(id).inserted else { continue }
+        guard endpoints.count < NameLookUp.serviceEndpointsMax else {
+          let reason = "the service comes to more than \(NameLookUp.serviceEndpointsMax) endpoints"
+          self.init(resolution: .failed(reason))
+          return
+        }
         endpoints.append(
           ServiceEndpoint(id: id, priority: service.priority, weight: service.weight))
       }
     }
-    timeToLive = lifetime
-    if let failure = failedTargets.sorted(by: { $0.key < $1.key }).first {
-      // Nobody has said how long that holds.
-      timeToLive = .zero
-      guard endpoints.isEmpty else {
-        resolution = .service(endpoints)
-        return
-      }
-      resolution = .failed("no address for \(failure.key): \(failure.value)")
+    let failure = failedTargets.min { $0.key < $1.key }
+    if let failure, endpoints.isEmpty {
+      self.init(resolution: .failed("no address for \(failure.key): \(failure.value)"))
     } else {
-      resolution = .service(endpoints)
+      self.init(
+        resolution: .service(endpoints), timeToLive: lifetime, failedTargets: failedTargets)
     }
   }
 }
@@ -160,22 +159,4 @@ extension DNSAddresses {
     guard let unanswered else { return addresses }
     return addresses + last.filter { $0.family == unanswered && !addresses.contains($0) }
   }
-}
-
-/// The first kilobytes of a file; empty when it cannot be read. Blocks.
-private func smallText(of path: String) -> String {
-  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-  guard descriptor != -1 else { return "" }
-  defer { close(descriptor) }
-  var bytes = [UInt8](repeating: 0, count: 16 << 10)
-  var length = 0
-  while length < bytes.count {
-    let count = bytes.withUnsafeMutableBytes {
-      read(descriptor, $0.baseAddress?.advanced(by: length), $0.count - length)
-    }
-    if count == -1, errno == EINTR { continue }
-    guard count > 0 else { break }
-    length += count
-  }
-  return String(decoding: bytes[..<length], as: UTF8.self)
 }

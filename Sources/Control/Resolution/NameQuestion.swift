@@ -69,13 +69,20 @@ struct NameSchedule: Hashable, Sendable {
   }
 
   /// How long to wait after an answer that holds for `lifetime`, or after so many `failures` in a row,
-  /// which make the pause longer each time.
-  func pause(after lifetime: Duration?, failures: Int) -> Duration {
+  /// which make the pause longer each time. So do those of which only a part has failed, `partialFailures`;
+  /// but the rest does not hold any longer for that.
+  func pause(after lifetime: Duration?, failures: Int, partialFailures: Int = 0) -> Duration {
     var pauses = every.map { [$0] } ?? []
     if let bounds = timeToLive {
-      let wanted =
-        failures > 0
-        ? bounds.lowerBound * (1 << min(failures - 1, 16)) : lifetime ?? bounds.lowerBound
+      func pause(afterFailures count: Int) -> Duration {
+        bounds.lowerBound * (1 << min(count - 1, 16))
+      }
+      var wanted = lifetime ?? bounds.lowerBound
+      if failures > 0 {
+        wanted = pause(afterFailures: failures)
+      } else if partialFailures > 0 {
+        wanted = min(wanted, pause(afterFailures: partialFailures))
+      }
       pauses.append(min(max(wanted, bounds.lowerBound), bounds.upperBound))
     }
     guard let pause = pauses.min() else { preconditionFailure("a schedule without a time") }

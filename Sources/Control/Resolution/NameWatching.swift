@@ -57,7 +57,8 @@ extension ControlPlane {
     }
     let failures = plan.unresolved(answers.mapValues(\.resolution))
     guard failures.isEmpty else { return failures }
-    for (question, answer) in answers.sorted(by: { $0.key < $1.key }) {
+    // Somebody else may have asked the same at the same time.
+    for (question, answer) in answers.sorted(by: { $0.key < $1.key }) where !names.knows(question) {
       names.learn(question, answer.resolution)
       lifetimes[question] = answer.timeToLive
       var metadata: Logger.Metadata = ["name": "\(question.name)"]
@@ -101,10 +102,13 @@ extension ControlPlane {
   }
 
   private func follow(_ question: NameQuestion, _ schedule: NameSchedule) async throws {
+    var partialFailures = 0
     while true {
+      partialFailures = failedTargets[question]?.isEmpty == false ? partialFailures + 1 : 0
       try await loop.sleep(
         for: schedule.pause(
-          after: lifetimes[question], failures: names.failuresInRow(question)))
+          after: lifetimes[question], failures: names.failuresInRow(question),
+          partialFailures: partialFailures))
       let answer = await lookUp.answer(
         to: question, after: names.last(question), timeout: schedule.timeout)
       try Task.checkCancellation()

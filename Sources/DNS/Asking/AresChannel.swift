@@ -58,17 +58,19 @@ final class AresChannel {
   }
 
   /// Prepares to ask `servers`, which should answer within `timeout`, all attempts together. With
-  /// `takesRefusals`, the first one that says no is believed; otherwise the next one is asked. Throws in
-  /// words what is missing for that.
+  /// `takesRefusals`, the first one that says no is believed; otherwise the next one is asked. Without
+  /// `usesEDNS`, questions are as RFC 1035 has them. Throws in words what is missing for that.
   init(
-    _ servers: [SocketAddress], timeout: Duration, takesRefusals: Bool = false, on loop: Loop
+    _ servers: [SocketAddress], timeout: Duration, takesRefusals: Bool = false,
+    usesEDNS: Bool = true, on loop: Loop
   ) throws(DNSFailure) {
     self.loop = loop
     guard AresChannel.libraryStatus == ARES_SUCCESS else {
       throw DNSFailure(reason: "c-ares does not start")
     }
     var options = ares_options()
-    options.flags = (ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES)
+    options.flags = (ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES)
+    if usesEDNS { options.flags |= CInt(ARES_FLAG_EDNS) }
     if takesRefusals { options.flags |= CInt(ARES_FLAG_NOCHECKRESP) }
     let milliseconds = timeout.wholeNanoseconds / 1_000_000
     options.timeout = CInt(clamping: max(1, milliseconds / UInt64(AresChannel.patienceParts)))
@@ -128,9 +130,10 @@ final class AresChannel {
     defer { close() }
     var isLate = false
     while true {
+      // Before, since it may leave something for the next turn, and says so.
+      hasNews.clear()
       process()
       if isLate || waiting.allSatisfy({ $0.reply != nil }) { break }
-      hasNews.clear()
       let next = min(deadline, nextTime() ?? deadline)
       do throws(WaitError) {
         try await hasNews.wait(until: next)
@@ -214,6 +217,10 @@ final class AresChannel {
   /// What is said where no server was left to ask: the library does not tell then why.
   static let nobody = DNSFailure(reason: "no name server can be reached")
 
+  /// What is said where a server does not understand the question, as one without EDNS may say of the second
+  /// one of a pair: the library asks once more without, and does that once for a whole channel.
+  static let malformedQuestion = DNSFailure(reason: words(ARES_EFORMERR))
+
   private static func reply(_ status: CInt, _ bytes: UnsafeBufferPointer<UInt8>) -> DNSReply {
     switch status {
     case ARES_SUCCESS:
@@ -232,6 +239,7 @@ final class AresChannel {
     switch status {
     case ARES_ENODATA: "the name has no such record"
     case ARES_ENOTFOUND: "there is no such name (NXDOMAIN)"
+    case ARES_EFORMERR: "the name server does not understand the question (FORMERR)"
     case ARES_ESERVFAIL: "the name server has failed (SERVFAIL)"
     case ARES_EREFUSED: "the name server refuses to answer (REFUSED)"
     case ARES_ECONNREFUSED: AresChannel.nobody.reason

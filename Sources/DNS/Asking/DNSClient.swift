@@ -150,6 +150,15 @@ public struct DNSClient: Sendable {
     defer { permits.release() }
     let channel = try AresChannel(servers.addresses, timeout: timeout, on: loop)
     var replies = try await channel.ask(questions, until: deadline)
+    let malformed = replies.indices.filter {
+      replies[$0] == .failed(AresChannel.malformedQuestion)
+    }
+    if !malformed.isEmpty {
+      let channel = try AresChannel(
+        servers.addresses, timeout: timeout, usesEDNS: false, on: loop)
+      let again = try await channel.ask(malformed.map { questions[$0] }, until: deadline)
+      for (index, reply) in zip(malformed, again) { replies[index] = reply }
+    }
     // That no server has an answer may be because each has failed. The next question is only for the
     // words, which tell an operator where to look; one is enough.
     if let first = replies.firstIndex(of: .failed(AresChannel.nobody)) {

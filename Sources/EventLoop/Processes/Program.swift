@@ -3,6 +3,10 @@
 // that starts one until it runs; its end is a descriptor that becomes readable (pidfd_open(2)), so nobody
 // blocks or looks for it. A program is the first of a process group of its own, and nothing of that group
 // outlives the program: not when it ends by itself, and not when its time is up.
+//
+// What a program has started becomes the child of whoever takes in orphans when the program ends. In a
+// container that is this process, if it is the first one there. So the group is reaped as well: behind its
+// leader, until nothing of it is left. Its id is not used again before that, since its members have it.
 
 import CLinux
 import Glibc
@@ -41,6 +45,13 @@ public struct ProgramEnd: Hashable, Sendable {
   public let output: [UInt8]
 }
 
+/// The program was not started in time, for want of a thread that starts it. Nothing of it has run, or what
+/// has was ended.
+public struct ProgramDelay: Error, Hashable, Sendable {
+  /// Says so.
+  public init() {}
+}
+
 extension Program {
   /// How much is kept of what a program writes.
   public static let outputBytesMax = 4096
@@ -49,11 +60,14 @@ extension Program {
   /// nothing; what it writes is read all the time, and the last `outputBytesMax` bytes are kept. No signal
   /// is blocked or ignored in it, and no descriptor of this process is open.
   ///
-  /// Throws `WaitError` when the task is cancelled or `deadline` comes: then the program and all of its
-  /// group have been sent SIGKILL, and will be reaped without anybody waiting. Throws `Errno` when it cannot
-  /// be started, and `BlockingPoolError` when the pool does not start it.
+  /// It must run by `deadline`, and may then take as long as `patience` says. Throws `ProgramDelay` when it
+  /// does not run by then, and `WaitError` when the task is cancelled or its time is up: then the program and
+  /// all of its group have been sent SIGKILL, and will be reaped without anybody waiting. Throws `Errno` when it
+  /// cannot be started, or something else has taken notice of its end, and `BlockingPoolError` when the pool
+  /// does not start it.
   public func run(
-    on pool: BlockingPool, until deadline: Instant = .distantFuture
+    on pool: BlockingPool, startedBy deadline: Instant = .distantFuture,
+    endedWithin patience: Duration? = nil
   ) async throws -> ProgramEnd {
     let loop = Loop.ofTask
     var ends: [CInt] = [-1, -1]
@@ -63,15 +77,26 @@ extension Program {
     let reader = Descriptor(owning: ends[0])
     let output = try PipeTail(owning: reader, bytesMax: Program.outputBytesMax, on: loop)
     defer { output.close() }
-    let process = try await pool.run(until: deadline) {
-      let process = try StartedProcess(self, output: writer)
-      writer.close()
-      return process
-    }
+    let process = try await start(on: pool, until: deadline, writer)
     let watch = try ProcessWatch(process, on: loop)
-    let status = try await watch.waitEnded(until: deadline)
+    let end = patience.map { loop.now.advanced(by: $0.wholeNanoseconds) } ?? .distantFuture
+    let status = try await watch.waitEnded(until: end)
     output.readNow()
     return ProgramEnd(status: status, output: output.bytes)
+  }
+
+  private func start(
+    on pool: BlockingPool, until deadline: Instant, _ output: OutputEnd
+  ) async throws -> StartedProcess {
+    do {
+      return try await pool.run(until: deadline) {
+        let process = try StartedProcess(self, output: output)
+        output.close()
+        return process
+      }
+    } catch WaitError.deadlinePassed {
+      throw ProgramDelay()
+    }
   }
 }
 
@@ -136,6 +161,8 @@ private final class StartedProcess: @unchecked Sendable {
         var status: CInt = 0
         while clinux_reap(descriptor, &status, 1) == -EINTR {}
         _ = Glibc.close(descriptor)
+        var result: CInt = 1
+        while result == 1 || result == -EINTR { result = clinux_reap_group(id, 1) }
       }.detach()
     } catch {
       // Without threads it is left to whoever inherits it.
@@ -166,8 +193,12 @@ private final class CStrings {
 /// and so every process is reaped.
 private final class ProcessWatch: Watch, @unchecked Sendable {
   // SAFETY: as its base class.
+  /// How long the rest of a group that was killed is given before it is looked at again; doubled each time.
+  private static let orphanPause = Duration.milliseconds(5)
+  private static let orphanPauseMax = Duration.seconds(1)
+
   private let id: CInt
-  private var status: ProgramEnd.Status?
+  private var outcome: Result<ProgramEnd.Status, Errno>?
   override var what: String { "process \(id)" }
 
   init(_ process: StartedProcess, on loop: Loop) throws(Errno) {
@@ -178,35 +209,60 @@ private final class ProcessWatch: Watch, @unchecked Sendable {
   }
 
   override func becameReadable() {
-    reap(waits: false)
+    guard reap(waits: false), !reapGroup() else { return }
+    let id = id
+    loop.spawn(name: "orphans of process \(id)") { [loop] in
+      var pause = ProcessWatch.orphanPause
+      repeat {
+        try await loop.sleep(for: pause)
+        pause = min(pause * 2, ProcessWatch.orphanPauseMax)
+      } while !ProcessWatch.reapGroup(id)
+    }
   }
 
-  private func reap(waits: Bool) {
-    guard isOpen, status == nil else { return }
+  /// Takes notice of the end. Returns whether it has come, and was not known.
+  private func reap(waits: Bool) -> Bool {
+    guard isOpen, outcome == nil else { return false }
     // As long as it is not reaped, its group is its own. What it has left behind ends with it.
     endGroup()
-    var result: CInt = 0
-    guard clinux_reap(descriptor, &result, waits ? 1 : 0) == 1 else { return }
-    status = result >= 0 ? .exited(Int(result)) : .killed(signal: Int(-result))
+    var code: CInt = 0
+    var result = clinux_reap(descriptor, &code, waits ? 1 : 0)
+    while result == -EINTR { result = clinux_reap(descriptor, &code, waits ? 1 : 0) }
+    guard result != 0 else { return false }
+    outcome =
+      result < 0
+      ? .failure(Errno(rawValue: -result))
+      : .success(code >= 0 ? .exited(Int(code)) : .killed(signal: Int(-code)))
     close()
+    return true
   }
+
+  /// Takes notice of the ends of what has become this process's child. Returns whether there is no more of it.
+  private static func reapGroup(_ id: CInt) -> Bool {
+    var result: CInt = 1
+    while result == 1 || result == -EINTR { result = clinux_reap_group(id, 0) }
+    return result < 0
+  }
+
+  private func reapGroup() -> Bool { ProcessWatch.reapGroup(id) }
 
   private func endGroup() {
     _ = clinux_kill_group(id)
   }
 
-  /// Waits until the process has ended; ends it when the wait ends before that.
-  func waitEnded(until deadline: Instant) async throws(WaitError) -> ProgramEnd.Status {
+  /// Waits until the process has ended; ends it when the wait ends before that. Throws `WaitError`, or what the
+  /// kernel says when it does not tell how it has ended.
+  func waitEnded(until deadline: Instant) async throws -> ProgramEnd.Status {
     while true {
-      if let status { return status }
+      if let outcome { return try outcome.get() }
       switch await waitReadable("end of a program", until: deadline) {
       case .ready: continue
       case .cancelled:
-        if status == nil { endGroup() }
-        throw .cancelled
+        if outcome == nil { endGroup() }
+        throw WaitError.cancelled
       case .deadlinePassed:
-        if status == nil { endGroup() }
-        throw .deadlinePassed
+        if outcome == nil { endGroup() }
+        throw WaitError.deadlinePassed
       }
     }
   }
@@ -215,7 +271,8 @@ private final class ProcessWatch: Watch, @unchecked Sendable {
   override func wasDropped() {
     guard isOpen else { return }
     endGroup()
-    reap(waits: true)
+    _ = reap(waits: true)
+    _ = reapGroup()
     close()
   }
 }

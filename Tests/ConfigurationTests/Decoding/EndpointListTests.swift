@@ -119,6 +119,18 @@ import Testing
     #expect(missing.diagnostics.first?.summary.contains("cannot read \(path)") == true)
   }
 
+  @Test func whatStandsInBothPlacesIsWarnedOf() throws {
+    writeFile(path, "- \"10.0.0.1:1\"\n- \"10.0.0.2:1\"\n")
+    let found = decode(file(", endpoints: [\"10.0.0.2:1\"]"))
+    let upstream = try #require(found.plan?.upstreams[0], "\(found.report)")
+    let words =
+      "\(path):2:3: warning: `10.0.0.2:1` is already among the `endpoints` of the upstream `u`"
+    #expect(found.report.contains(words), "\(found.report)")
+    let again = loadEndpoints(path: path, for: upstream)
+    #expect(again.endpoints?.count == 2)
+    #expect(again.diagnostics.map(\.severity) == [.warning])
+  }
+
   @Test func theEnvironmentIsExpandedThereToo() {
     writeFile(path, "- \"${HOST}:1\"\n")
     let found = decode(file(""), ["HOST": "10.0.0.7"])

@@ -92,22 +92,29 @@ private func outlier(
   }
 
   @Test func inPanicASuccessBringsBackAtOnce() {
-    let rig = BoardRig(endpoints: 3) {
+    let rig = BoardRig(endpoints: 4) {
       $0.outlier = outlier(share: 100)
-      $0.panicPercent = 70
+      $0.panicPercent = 75
     }
     rig.fail(0, times: 3)
-    #expect(rig.letters == "euu")
+    #expect(rig.letters == "euuu")
+    #expect(rig.serving == .healthy)
+    // With two down at once, the one that is ejected would not be enough.
+    rig.upstreams[0].endpoints[1].isUp = false
+    rig.upstreams[0].endpoints[2].isUp = false
+    rig.follow()
+    #expect(rig.letters == "eddu")
     #expect(rig.serving == .panic)
     rig.now += 2
     // Whose connection is older says nothing about new ones, however often.
     rig.serve(0, connectedFor: 3)
     rig.serve(0, connectedFor: 2.5)
-    #expect(rig.letters == "euu")
+    #expect(rig.letters == "eddu")
     rig.serve(0, connectedFor: 1)
-    #expect(rig.letters == "uuu")
-    #expect(rig.serving == .healthy)
+    #expect(rig.letters == "uddu")
     #expect(rig.state(0).failuresInARow == 0)
+    rig.check(1, isUp: true)
+    #expect(rig.serving == .healthy)
     #expect(
       rig.log.lines.last?.contains("enough endpoints are healthy again") == true)
     #expect(rig.log.values(of: "cause") == ["it has served a session"])
@@ -272,6 +279,22 @@ private func outlier(
     #expect(late.serving == .none)
   }
 
+  @Test func anEjectionNeverStartsThePanic() {
+    let rig = BoardRig(endpoints: 5) {
+      $0.panicPercent = 50
+      $0.outlier = outlier(share: 100)
+    }
+    for number in 0..<5 { rig.fail(number, times: 3) }
+    #expect(rig.letters == "eeuuu")
+    #expect(rig.serving == .healthy)
+    #expect(rig.log.values(of: "cause") == ["it is needed"])
+    // When checks take away those that are left, ejected ones come back.
+    rig.check(4, isUp: false)
+    #expect(rig.letters.filter { $0 == "u" }.count == 3)
+    #expect(rig.serving == .healthy)
+    #expect(rig.takeTold().filter { $0 == .upstream(0) } == [])
+  }
+
   @Test func anUpstreamMayBeginWithoutItsQuorum() {
     let rig = BoardRig(endpoints: 0) { $0.quorum = 2 }
     rig.upstreams[0].endpoints = (0..<3).map { BoardRig.Endpoint(number: $0, isUp: false) }
@@ -395,6 +418,8 @@ private func outlier(
     #expect(rig.letters == "uuu")
     rig.fail(0, times: 2)
     #expect(rig.letters == "uuu")
+    rig.fail(0)
+    #expect(rig.letters == "uue")
   }
 
   @Test func wordsAboutWhoIsGoneAreIgnored() {
@@ -454,10 +479,10 @@ private func outlier(
     #expect(
       rig.board.upstreamStandings()["u"]
         == UpstreamStanding(endpoints: counted.count, healthy: healthy, quorum: plan.quorum), place)
-    // Nobody is left out who would be enough.
-    #expect(
-      ejected == 0 || healthy >= plan.quorum || healthy + ejected < plan.quorum, place)
-    #expect(ejected == 0 || healthy > 0, place)
+    // Nobody is left out who would be enough, for the quorum or against a panic.
+    let calm = plan.panicPercent.map { ($0 * counted.count + 99) / 100 } ?? 0
+    let needed = max(1, plan.quorum, calm)
+    #expect(ejected == 0 || healthy >= needed || healthy + ejected < needed, place)
     let panic = plan.panicPercent.map { healthy * 100 < $0 * counted.count } ?? false
     let isNone = plan.quorum > 1 && healthy < plan.quorum
     #expect(rig.serving == (isNone ? .none : panic ? .panic : .healthy), place)

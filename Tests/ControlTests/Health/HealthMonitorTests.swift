@@ -79,7 +79,8 @@ private func every(
       #expect(
         rig.log.lines == [
           "warning endpoint is down cause=status 503 endpoint=db upstream=u",
-          "error all endpoints are down upstream=u", "info endpoint is up endpoint=db upstream=u",
+          "error all endpoints are down clients=reset upstream=u",
+          "info endpoint is up endpoint=db upstream=u",
           "info an endpoint is up again upstream=u",
         ])
     }
@@ -111,7 +112,7 @@ private func every(
       for server in servers { server.behaviour = ill }
       #expect(try await soon { rig.changes.count == 3 })
       #expect(rig.log.lines.filter { $0.hasPrefix("error") }.count == 1)
-      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      #expect(rig.log.lines.last == "error all endpoints are down clients=reset upstream=u")
       servers[1].behaviour = ok
       #expect(try await soon { rig.changes.count == 4 })
       #expect(
@@ -143,7 +144,7 @@ private func every(
       #expect(try await soon { rig.monitor.statuses()[0].goodCount > 0 })
       // The one that was up goes, so all are down again.
       rig.monitor.replace(with: [dead])
-      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      #expect(rig.log.lines.last == "error all endpoints are down clients=reset upstream=u")
       // Nobody speaks against whom nobody checks.
       rig.monitor.replace(with: [])
       #expect(rig.changes == ["u/0 down", "u/0 up"])
@@ -155,6 +156,29 @@ private func every(
     }
   }
 
+  @Test func whatBecomesOfClientsIsTold() throws {
+    let down = HealthSubject.Fallback.self
+    var plan = UpstreamPlan(name: "u", check: HealthCheckPlan(.tcp), endpoints: [])
+    #expect(down.init(plan) == .reset)
+    plan.hold = HoldPlan(timeout: .seconds(1))
+    #expect(down.init(plan) == .wait)
+    plan.panicPercent = 50
+    #expect(down.init(plan) == .served)
+    for (fallback, line) in [
+      (HealthSubject.Fallback.wait, "error all endpoints are down clients=wait upstream=u"),
+      (.served, "warning all endpoints are down clients=served upstream=u"),
+    ] {
+      try Loop().run {
+        var subject = sampleSubject(every(10), at: vacantAddress())
+        subject.fallback = fallback
+        let rig = Rig([subject])
+        #expect(try await soon { rig.log.lines.count == 2 })
+        #expect(rig.log.lines.last == line)
+        try await rig.stop()
+      }
+    }
+  }
+
   @Test func whoGetsNoSessionsAnywayIsNoHelp() throws {
     try Loop().run {
       let server = try CheckedServer(.silence)
@@ -162,7 +186,7 @@ private func every(
       spare.takesSessions = false
       let rig = Rig([sampleSubject(every(10), at: vacantAddress(), name: "dead"), spare])
       #expect(try await soon { rig.log.lines.count == 2 })
-      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      #expect(rig.log.lines.last == "error all endpoints are down clients=reset upstream=u")
       // Another weight is no other check.
       let counted = rig.monitor.statuses()[1].goodCount
       spare.takesSessions = true
@@ -331,7 +355,7 @@ private func every(
         (0..<2).map { sampleSubject(beginning(.down), at: server.address, ordinal: $0) })
       #expect(try await soon { rig.log.lines.count == 3 })
       #expect(rig.changes.count == 2)
-      #expect(rig.log.lines.last == "error all endpoints are down upstream=u")
+      #expect(rig.log.lines.last == "error all endpoints are down clients=reset upstream=u")
       #expect(rig.status?.failedCount ?? 0 < 3)
       server.behaviour = ok
       #expect(try await soon { rig.changes.count == 4 })
@@ -362,6 +386,51 @@ private func every(
       #expect(rig.status?.lastFailure == "the role is master, and `replica` is asked for")
       try await rig.stop()
     }
+  }
+
+  @Test func anotherPasswordIsNoOtherPromise() throws {
+    try Loop().run {
+      let ask = "*1\r\n$4\r\nROLE\r\n"
+      let server = try TalkingServer([
+        .readAny(ask.utf8.count), .send("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+      ])
+      let first = sampleSubject(role(.master), at: server.address)
+      let rig = Rig([first])
+      #expect(try await soon { rig.changes == ["u/0 up"] })
+      let rotated = every(
+        86_400_000, .redis(RedisCheckPlan(role: .master, password: Secret("new"))))
+      rig.monitor.replace(with: [sampleSubject(rotated, at: server.address)])
+      #expect(rig.monitor.isUp(first.id))
+      try await rig.stop()
+    }
+  }
+
+  @Test func aPromiseIsTheRoleAndWhoIsAskedForIt() {
+    func primary(_ password: String, _ database: String = "a") -> HealthCheckPlan.Kind {
+      .postgres(
+        PostgresCheckPlan(
+          role: .primary, user: password, database: database, password: Secret(password)))
+    }
+    func plan(
+      _ kind: HealthCheckPlan.Kind, _ target: HealthCheckPlan.Target = .endpoint
+    ) -> HealthCheckPlan { HealthCheckPlan(kind, target: target) }
+    let standby = HealthCheckPlan.Kind.postgres(PostgresCheckPlan(role: .standby))
+    #expect(plan(primary("new", "b")).promisesNoMore(than: plan(primary("old"))))
+    #expect(!plan(standby).promisesNoMore(than: plan(primary("old"))))
+    #expect(!plan(primary("old"), .port(1)).promisesNoMore(than: plan(primary("old"))))
+    #expect(plan(.tcp).promisesNoMore(than: plan(primary("old"))))
+    #expect(!plan(primary("old")).promisesNoMore(than: plan(.tcp)))
+    // Of several that all are good, those count that ask for a role.
+    let old = HealthCheckPlan.Part(primary("old"))
+    let new = HealthCheckPlan.Part(primary("new"))
+    let tcp = HealthCheckPlan.Part(.tcp)
+    #expect(plan(.allOf([new, tcp])).promisesNoMore(than: plan(.allOf([old]))))
+    #expect(plan(.allOf([new, tcp])).promisesNoMore(than: plan(primary("old"))))
+    #expect(!plan(.allOf([new, .init(standby)])).promisesNoMore(than: plan(.allOf([old, tcp]))))
+    // Of several of which one is enough, nobody knows which it was.
+    #expect(plan(.anyOf([new, tcp])).promisesNoMore(than: plan(.anyOf([old, tcp]))))
+    #expect(!plan(.anyOf([new, tcp])).promisesNoMore(than: plan(.anyOf([old]))))
+    #expect(!plan(primary("new")).promisesNoMore(than: plan(.anyOf([old, tcp]))))
   }
 
   @Test func anUpstreamsEndpointsAreSubjectsOfTheirOwn() {

@@ -66,6 +66,37 @@ import Testing
     }
   }
 
+  @Test func whoWouldBeCountedForLeavingIsNotMadeTo() throws {
+    let refused: [UInt8] = [0xFF, 0x15, 0x04] + Array("#28000".utf8)
+    let greeting = [10, 0x38, 0] + [UInt8](repeating: 0x61, count: 15)
+    try Loop().run {
+      let told = Event()
+      let server = try TalkingServer([
+        .send(MySQLCheck.framed(greeting, number: 0)), .readAny(36), .wait(told),
+        .send(MySQLCheck.framed(refused, number: 2)), .finish,
+      ])
+      let mysql = HealthCheckPlan.Part(
+        .mysql(MySQLCheckPlan()), target: .address(server.address))
+      let address = server.address
+      // The other part has failed, or it all is called off, when the handshake has begun.
+      for kind in [HealthCheckPlan.Kind.allOf([bad, mysql]), .mysql(MySQLCheckPlan())] {
+        told.clear()
+        let heard = server.heard.count
+        let task = Loop.current?.spawn(name: "check") {
+          await outcome(kind, at: address, timeout: .seconds(300))
+        }
+        #expect(try await soon { server.heard.count > heard })
+        if case .mysql = kind { task?.cancel() }
+        try await Loop.current?.sleep(for: .milliseconds(20))
+        #expect(server.ends.count == heard)
+        told.set()
+        let isCancelled = try await task?.value == .cancelled
+        #expect(isCancelled == (kind == .mysql(MySQLCheckPlan())))
+        #expect(try await soon { server.ends.count > heard })
+      }
+    }
+  }
+
   @Test func theTimeoutIsThatOfThemAll() throws {
     try Loop().run {
       let server = try TalkingServer([])

@@ -64,7 +64,7 @@ struct NameAnswerTests {
           endpoint("b", "10.0.0.9", port: 6, priority: 3, weight: 4),
         ]))
     #expect(answer.failedTargets == ["a": "gone"])
-    #expect(answer.timeToLive == .zero)
+    #expect(answer.timeToLive == .seconds(60))
   }
 
   @Test("One that never had any is left out, and if none has, the look-up has failed")
@@ -74,6 +74,24 @@ struct NameAnswerTests {
       some.resolution == .service([endpoint("b", "10.0.0.9", port: 6, priority: 3, weight: 4)]))
     let none = NameAnswer(services, ["a": failed, "b": failed], after: [])
     #expect(none.resolution == .failed("no address for a: gone"))
+  }
+
+  @Test("A service that comes to more endpoints than it may has failed, and the last ones stay")
+  func bound() {
+    func answer(_ ports: Int) -> NameAnswer {
+      let many = DNSServices(
+        (1...ports).map { DNSService(priority: 0, weight: 1, port: UInt16($0), target: "a") },
+        timeToLive: .seconds(60))
+      let addresses = (0..<32).map { "10.0.0.\($0)" }
+      return NameAnswer(many, ["a": found(addresses)], after: [])
+    }
+    if case .service(let endpoints) = answer(32).resolution {
+      #expect(endpoints.count == 1024)
+    } else {
+      Issue.record("as many as there may be are too many")
+    }
+    #expect(
+      answer(33).resolution == .failed("the service comes to more than 1024 endpoints"))
   }
 
   @Test("Addresses of a family that nobody answered for stay")
@@ -153,6 +171,13 @@ struct NameScheduleTests {
     let pauses = (1...40).map { schedule.pause(after: .seconds(60), failures: $0) }
     #expect(pauses.prefix(4) == [.seconds(2), .seconds(4), .seconds(8), .seconds(9)])
     #expect(pauses.last == .seconds(9))
+    // One dead server among others: as often, but what the others have said does not hold longer for that.
+    let parts = (1...40).map {
+      schedule.pause(after: .seconds(60), failures: 0, partialFailures: $0)
+    }
+    #expect(parts == pauses)
+    #expect(
+      schedule.pause(after: .seconds(3), failures: 0, partialFailures: 40) == .seconds(3))
     let fixed = try self.schedule(.every(.seconds(30)))
     #expect(fixed.pause(after: nil, failures: 40) == .seconds(30))
   }

@@ -24,6 +24,8 @@ final class TalkingServer: @unchecked Sendable {
     case echo
     /// Sends these bytes until nobody takes them.
     case flood([UInt8])
+    /// Waits until this has happened.
+    case wait(Event)
     /// Ends its side.
     case finish
     case reset
@@ -86,6 +88,12 @@ final class TalkingServer: @unchecked Sendable {
         try stream.write(many)
         try await stream.drain()
         _ = try? await Loop.current?.yield()
+      }
+    case .wait(let event):
+      do throws(WaitError) {
+        try await event.wait()
+      } catch {
+        throw .cancelled
       }
     case .finish: try await stream.finishWriting()
     case .reset: stream.abort()

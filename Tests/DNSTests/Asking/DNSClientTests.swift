@@ -57,7 +57,14 @@ struct DNSClientAddressTests {
     let server = NameServer()
     server.say("db.test", ["10.0.0.1"])
     server.refuseEDNS()
-    #expect(try ask("db.test", of: [server.address]).addresses.count == 1)
+    let one = try ask("db.test", of: [server.address])
+    #expect(one.addresses.map(\.description) == ["10.0.0.1"])
+    #expect(one.unanswered == nil)
+    server.say("db.test", ["10.0.0.1", "fd00::1"])
+    #expect(try ask("db.test", of: [server.address]).unanswered == nil)
+    server.say("A", "odd.test", .code(1))
+    server.say("AAAA", "odd.test", .code(1))
+    #expect(failure("odd.test", of: [server.address]).contains("FORMERR"))
   }
 
   @Test("A name that is not there, one without addresses, and failures are told apart in words")

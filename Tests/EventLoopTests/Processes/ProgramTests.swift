@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs that are run: how they end, what they get, and that nothing of them stays behind.
 
+import CLinux
 import EventLoop
 import Glibc
 import Reactor
 import Testing
 
 @Suite struct ProgramTests {
-  private let pool = BlockingPool(name: "programs", threadsMax: 2)
+  fileprivate let pool = BlockingPool(name: "programs", threadsMax: 2)
 
-  private func shell(_ script: String, _ arguments: [String] = []) -> Program {
+  fileprivate func shell(_ script: String, _ arguments: [String] = []) -> Program {
     Program(
       path: "/bin/sh", arguments: ["-c", script, "sh"] + arguments,
       environment: ["A=b c", "PATH=/usr/bin:/bin"])
@@ -71,14 +72,14 @@ import Testing
   }
 
   /// Whether a process of this id is there, dead or alive.
-  private func isThere(_ id: pid_t) -> Bool { kill(id, 0) == 0 }
+  fileprivate func isThere(_ id: pid_t) -> Bool { kill(id, 0) == 0 }
 
   /// A program that starts another one and tells both ids by a file, once both run.
-  private func family(_ file: String, then: String) -> Program {
+  fileprivate func family(_ file: String, then: String) -> Program {
     shell("sleep 1000 & echo $$ $! >\(file).new; mv \(file).new \(file); \(then)")
   }
 
-  private func ids(_ file: String) async throws -> [pid_t] {
+  fileprivate func ids(_ file: String) async throws -> [pid_t] {
     for _ in 0..<20_000 {
       if let opened = fopen(file, "r") {
         defer { fclose(opened) }
@@ -111,7 +112,7 @@ import Testing
     return line.contains(") Z ")
   }
 
-  private func temporaryFile() -> String {
+  fileprivate func temporaryFile() -> String {
     "/tmp/sluice-program-\(String(UInt64.random(in: .min ... .max), radix: 36))"
   }
 
@@ -134,8 +135,11 @@ import Testing
       // The first is this process's own child, and is reaped by it.
       #expect(!isThere(ids[0]))
       await #expect(throws: WaitError.deadlinePassed) {
-        try await shell("sleep 1000").run(
-          on: pool, until: loop.now.advanced(by: 50_000_000))
+        try await shell("sleep 1000").run(on: pool, endedWithin: .milliseconds(50))
+      }
+      // There is nothing to hold against what has not run.
+      await #expect(throws: ProgramDelay()) {
+        try await shell("exit 0").run(on: pool, startedBy: loop.now)
       }
     }
   }
@@ -150,6 +154,51 @@ import Testing
       #expect(ids.count == 2)
       #expect(!isThere(ids[0]))
       #expect(try await gone(ids))
+    }
+  }
+
+  @Test func orphansAreReapedByWhoTakesThemIn() async {
+    // As the first process of a container does. In a process of its own, since it is for all of it.
+    await #expect(processExitsWith: .success) {
+      typealias Control = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+      // prctl(2) is variadic, which Swift does not import. PR_SET_CHILD_SUBREAPER is 36.
+      let symbol = try #require(dlsym(nil, "prctl"))
+      #expect(unsafeBitCast(symbol, to: Control.self)(36, 1, 0, 0, 0) == 0)
+      let tests = ProgramTests()
+      let file = tests.temporaryFile()
+      defer { unlink(file) }
+      try Loop().run { () async throws in
+        for end in ["exit 4", "sleep 1000"] {
+          let task = Loop.current?.spawn(name: "program") {
+            try await tests.family(file, then: end).run(on: tests.pool)
+          }
+          let ids = try await tests.ids(file)
+          unlink(file)
+          #expect(ids.count == 2)
+          if end == "exit 4" { _ = try await task?.value } else { task?.cancel() }
+          for _ in 0..<20_000 where ids.contains(where: tests.isThere) {
+            try await Loop.current?.sleep(for: .milliseconds(1))
+          }
+          // Not even as dead ones.
+          #expect(!ids.contains(where: tests.isThere))
+        }
+      }
+    }
+  }
+
+  @Test func whoseEndIsNotToldEndsAllTheSame() async {
+    await #expect(processExitsWith: .success) {
+      clinux_ignore_signal(SIGCHLD)
+      let tests = ProgramTests()
+      try Loop().run { () async throws in
+        await #expect(throws: Errno.self) {
+          try await tests.shell("sleep 0.1").run(on: tests.pool)
+        }
+        #expect(
+          Loop.current?.listing.descriptors.allSatisfy { !$0.what.hasPrefix("process") } == true)
+        clinux_reset_signal(SIGCHLD)
+        #expect(try await tests.shell("exit 3").run(on: tests.pool).status == .exited(3))
+      }
     }
   }
 

@@ -2,8 +2,8 @@
 // A visit to a MySQL or MariaDB server: its greeting is read, the handshake is finished, and a session that
 // came about is closed by its command (COM_QUIT). Who leaves in the middle of the handshake is counted by the
 // server, and its whole host shut out after `max_connect_errors` of that. Who finishes it without being let in
-// is counted as well (`Aborted_connects`), but never shut out. So the handshake is always finished; and
-// with a user who is let in, nothing is counted at all.
+// is counted as well (`Aborted_connects`), but never shut out. So the handshake is always finished, also when
+// it is clear that it leads to nothing; and with a user who is let in, nothing is counted at all.
 
 import Plan
 
@@ -17,6 +17,7 @@ struct MySQLCheck: ConversationCheck {
 
   private let plan: MySQLCheckPlan
   let answerBytesMax = 64 << 10
+  let endsInItsOwnTime = true
 
   init(_ plan: MySQLCheckPlan) {
     self.plan = plan
@@ -25,9 +26,11 @@ struct MySQLCheck: ConversationCheck {
   func ask(_ talk: inout Conversation) async throws(CheckStop) {
     var packet = try await receive(&talk)
     guard packet.body.first != 0xFF else { throw failure(packet.body) }
-    guard let greeting = MySQLGreeting(packet.body) else { throw .failed(.foreign("MySQL")) }
+    guard var greeting = MySQLGreeting(packet.body) else { throw .failed(.foreign("MySQL")) }
+    // What the server begins with need not be what it wants of this user: if it is, it says so again.
+    if answer(greeting) == nil { greeting.method = MySQLGreeting.native }
     send(
-      greeting.response(user: plan.user ?? MySQLCheck.strangerName, try answer(greeting)),
+      greeting.response(user: plan.user ?? MySQLCheck.strangerName, answer(greeting) ?? []),
       number: packet.number &+ 1, &talk)
     // The server may want another method, and one of them says something in between.
     for _ in 0..<4 {
@@ -45,25 +48,42 @@ struct MySQLCheck: ConversationCheck {
         throw failure(packet.body)
       case 0xFE:
         guard let greeting = MySQLGreeting(switchRequest: packet.body) else {
-          throw .failed(.login("the server wants passwords as MySQL 4.0 had them"))
+          throw await giveUp(
+            "the server wants passwords as MySQL 4.0 had them", after: packet.number, &talk)
         }
-        send(try answer(greeting), number: packet.number &+ 1, &talk)
+        guard let answer = answer(greeting) else {
+          throw await giveUp(
+            "the server wants the method \(WireCode(greeting.method))", after: packet.number, &talk)
+        }
+        send(answer, number: packet.number &+ 1, &talk)
       case 0x01 where packet.body == [1, 3]: continue
       case 0x01 where packet.body == [1, 4]:
-        throw .failed(.login("the server wants TLS for this password, which checks do not have"))
+        throw await giveUp(
+          "the server wants TLS for this password, which checks do not have",
+          after: packet.number, &talk)
       default: throw .failed(.foreign("MySQL"))
       }
     }
     throw .failed(.foreign("MySQL"))
   }
 
-  /// What proves to know the password by the method of the greeting; nothing when there is none.
-  private func answer(_ greeting: MySQLGreeting) throws(CheckStop) -> [UInt8] {
+  /// What proves to know the password by the method of the greeting; nothing when there is none, and `nil`
+  /// for a method that is not known here.
+  private func answer(_ greeting: MySQLGreeting) -> [UInt8]? {
     guard let password = plan.password, !password.text.isEmpty else { return [] }
-    guard let answer = greeting.answer(Array(password.text.utf8)) else {
-      throw .failed(.login("the server wants the method \(WireCode(greeting.method))"))
-    }
-    return answer
+    return greeting.answer(Array(password.text.utf8))
+  }
+
+  /// Proves nothing, and takes the refusal, with which the handshake is at its end. What goes wrong by then
+  /// makes no difference. Returns what there is to say about it.
+  private func giveUp(
+    _ reason: String, after number: UInt8, _ talk: inout Conversation
+  ) async -> CheckStop {
+    send([], number: number &+ 1, &talk)
+    do throws(CheckStop) {
+      _ = try await receive(&talk)
+    } catch {}
+    return .failed(.login(reason))
   }
 
   private func errorCode(_ body: [UInt8]) -> Int? {
@@ -98,8 +118,11 @@ struct MySQLCheck: ConversationCheck {
 
 /// What a server says first (protocol version 10), as far as it matters for logging in.
 struct MySQLGreeting {
+  /// The method that every server knows, and the one of those that name none.
+  static let native = Array("mysql_native_password".utf8)
+
   /// How passwords are proven to be known.
-  let method: [UInt8]
+  fileprivate(set) var method: [UInt8]
   /// What is mixed in, so that no proof is good twice.
   let challenge: [UInt8]
 
@@ -122,7 +145,7 @@ struct MySQLGreeting {
       if second.last == 0 { second = second.dropLast() }
     }
     challenge = Array(first + second)
-    method = name.isEmpty ? Array("mysql_native_password".utf8) : Array(name)
+    method = name.isEmpty ? MySQLGreeting.native : Array(name)
   }
 
   /// Reads the wish for another method; `nil` if it is the one of old, which has no name.
@@ -135,7 +158,7 @@ struct MySQLGreeting {
 
   /// The proof for a password; `nil` for a method that is not known here.
   func answer(_ password: [UInt8]) -> [UInt8]? {
-    if method.elementsEqual("mysql_native_password".utf8) {
+    if method == MySQLGreeting.native {
       let once = SHA1.digest(password)
       return zip(once, SHA1.digest(challenge + SHA1.digest(once))).map { $0 ^ $1 }
     }

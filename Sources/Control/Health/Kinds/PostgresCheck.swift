@@ -103,7 +103,13 @@ struct PostgresCheck: ConversationCheck {
         "p", mechanism + [0] + PostgresMessage.bytes(UInt32(hello.count)) + hello))
     let challenge = try await scramStep(11, &talk)
     guard let wanted = client.read(challenge) else { throw foreign }
-    let key = try await keys.key(password, wanted)
+    guard wanted.rounds <= ScramChallenge.roundsMax else {
+      throw .failed(
+        .login(
+          "the server wants \(wanted.rounds) rounds of SCRAM, more than \(ScramChallenge.roundsMax)"
+        ))
+    }
+    let key = try await keys.key(password, wanted, until: talk.deadline)
     try talk.send(PostgresMessage.framed("p", client.proof(key)))
     let signature = try await scramStep(12, &talk)
     guard client.isSigned(signature) else {

@@ -15,7 +15,7 @@ final class ScriptRunner: Sendable {
   static let runningMax = 32
 
   fileprivate let pool: BlockingPool
-  fileprivate let places = EventLoop.Semaphore(ScriptRunner.runningMax)
+  let places = EventLoop.Semaphore(ScriptRunner.runningMax)
 
   /// A runner whose scripts are started on the threads of a pool.
   init(pool: BlockingPool = BlockingPool(name: "scripts", threadsMax: 2, waitingMax: 4096)) {
@@ -52,7 +52,8 @@ struct ScriptCheck: Sendable {
     timeout = subject.check.timeout
   }
 
-  /// Runs it, and waits for its end.
+  /// Runs it, and waits for its end. That it waits for its turn until `deadline` is nothing that the endpoint
+  /// has done: its time counts from when it runs.
   func run(until deadline: Instant) async -> CheckOutcome {
     do throws(WaitError) {
       try await runner.places.acquire(until: deadline)
@@ -61,7 +62,8 @@ struct ScriptCheck: Sendable {
     }
     defer { runner.places.release() }
     do {
-      let end = try await program.run(on: runner.pool, until: deadline)
+      let end = try await program.run(
+        on: runner.pool, startedBy: deadline, endedWithin: timeout)
       guard end.status != .exited(0) else { return .good }
       return .failed(.script(end.status, lastLine: ScriptCheck.lastLine(end.output)))
     } catch WaitError.cancelled {
@@ -71,6 +73,7 @@ struct ScriptCheck: Sendable {
     } catch let errno as Errno {
       return .impossible(.script(errno))
     } catch {
+      // It was not started in time, or there is no thread that would.
       return .impossible(.busy)
     }
   }

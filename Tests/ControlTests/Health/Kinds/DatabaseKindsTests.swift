@@ -147,6 +147,14 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         startup, .send(scram), .readAny(first),
         .send(request(11, bytes("r=other,s=AAAA,i=4096"))),
       ], is: .failed(.foreign("PostgreSQL")))
+    let endless: @Sendable ([UInt8]) -> [UInt8] = { said in
+      PostgresMessage.framed(
+        "R",
+        PostgresMessage.bytes(11) + bytes("r=") + said.suffix(24) + bytes("more,s=AAAA,i=100001"))
+    }
+    try expect(
+      postgres(nil, "pw"), [startup, .send(scram), .readAny(first), .answer(endless)],
+      is: .failed(.login("the server wants 100001 rounds of SCRAM, more than 100000")))
   }
 
   // MARK: MySQL
@@ -211,10 +219,6 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         .send(greeting(caching)), response("me", sha2, caching), .send(packet(2, [1, 3])),
         .send(packet(3, ok)), goodbye, .finish,
       ], is: .good)
-    try expect(
-      mysql("me", "pw"),
-      [.send(greeting(caching)), response("me", sha2, caching), .send(packet(2, [1, 4]))],
-      is: .failed(.login("the server wants TLS for this password, which checks do not have")))
     // The server may change its mind.
     let change = packet(2, [0xFE] + bytes("mysql_native_password\0abcdefghijklmnopqrst\0"))
     try expect(
@@ -223,12 +227,38 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
         .send(greeting(caching)), response("me", sha2, caching), .send(change),
         .read(packet(3, native)), .send(packet(4, ok)), goodbye, .finish,
       ], is: .good)
+  }
+
+  @Test func theHandshakeIsFinishedAlsoWhereItLeadsToNothing() throws {
+    let (native, sha2) = try proofs()
+    let caching = "caching_sha2_password"
+    let nothing = Step.read(packet(3, []))
     try expect(
-      mysql("me", "pw"), [.send(greeting("client_ed25519"))],
-      is: .failed(.login("the server wants the method client_ed25519")))
+      mysql("me", "pw"),
+      [
+        .send(greeting(caching)), response("me", sha2, caching), .send(packet(2, [1, 4])), nothing,
+        refusal(4, 1045), .finish,
+      ], is: .failed(.login("the server wants TLS for this password, which checks do not have")))
+    // What it begins with may not be what it wants of this user.
+    for method in ["client_ed25519", "sha256_password"] {
+      try expect(
+        mysql("me", "pw"),
+        [.send(greeting(method)), response("me", native), .send(packet(2, ok)), goodbye, .finish],
+        is: .good)
+      let change = packet(2, [0xFE] + bytes("\(method)\0abcdefghijklmnopqrst\0"))
+      try expect(
+        mysql("me", "pw"),
+        [
+          .send(greeting(method)), response("me", native), .send(change), nothing,
+          refusal(4, 1045), .finish,
+        ], is: .failed(.login("the server wants the method \(method)")))
+    }
     try expect(
-      mysql("me", "pw"), [.send(greeting()), response("me", native), .send(packet(2, [0xFE]))],
-      is: .failed(.login("the server wants passwords as MySQL 4.0 had them")))
+      mysql("me", "pw"),
+      [
+        .send(greeting()), response("me", native), .send(packet(2, [0xFE])), nothing,
+        refusal(4, 1045), .finish,
+      ], is: .failed(.login("the server wants passwords as MySQL 4.0 had them")))
   }
 
   /// What proves `pw` against `abcdefghijklmnopqrst`, by another implementation.

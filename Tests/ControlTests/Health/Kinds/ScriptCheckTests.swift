@@ -81,6 +81,34 @@ import Testing
     }
   }
 
+  @Test func waitingForAPlaceIsNotHeldAgainstTheEndpoint() throws {
+    try Loop().run {
+      let loop = try #require(Loop.current)
+      let runner = ScriptRunner()
+      for _ in 0..<ScriptRunner.runningMax { try await runner.places.acquire() }
+      let plan = HealthCheckPlan(script("exit 0"), timeout: .seconds(300))
+      let check = Check(sampleSubject(plan, at: address), scripts: runner)
+      let task = loop.spawn(name: "script") {
+        await check.run(turn: 0, until: loop.now.advanced(by: 300_000_000_000))
+      }
+      try await loop.sleep(for: .milliseconds(1))
+      runner.places.release()
+      #expect(try await task.value == .good)
+      // Its time counts from when it runs: this one is not done by the time by which it must.
+      let slow = Check(
+        sampleSubject(HealthCheckPlan(script("sleep 0.3"), timeout: .seconds(300)), at: address),
+        scripts: runner)
+      var found = CheckOutcome.impossible(.busy)
+      while found == .impossible(.busy) {
+        found = await slow.run(turn: 0, until: loop.now.advanced(by: 200_000_000))
+      }
+      #expect(found == .good)
+      // Who has a place, and no thread that would start it in time, has not been asked.
+      let late = await check.run(turn: 0, until: loop.now)
+      #expect(late == .impossible(.busy))
+    }
+  }
+
   @Test(arguments: [
     ("", ""), ("\n\n", ""), ("a", "a"), ("a\nb\n", "b"), ("a\r\n \n", "a"),
     ("a\tb\u{1B}[1m", "a?b?[1m"),
