@@ -60,7 +60,7 @@ SLACK = 0.5
 # Ways in which a session ends that has found no endpoint.
 CONNECT_ENDS = {
     "connect_refused", "connect_timed_out", "connect_failed", "unreachable", "no_endpoint",
-    "all_down", "retry_budget", "queue_full", "queue_timed_out", "hold_full", "hold_timed_out",
+    "all_down", "no_quorum", "retry_budget", "queue_full", "queue_timed_out", "hold_full", "hold_timed_out",
 }  # fmt: skip
 
 _fork = multiprocessing.get_context("fork")

@@ -58,7 +58,7 @@ public struct EWMAPlan: Hashable, Sendable {
   public enum Measure: String, Hashable, Sendable, CaseIterable {
     /// How long connecting takes.
     case connect
-    /// From the first byte that is forwarded to the endpoint to the first byte back.
+    /// From the last byte that is forwarded to the endpoint before the first one comes back.
     case firstByte = "first_byte"
   }
 

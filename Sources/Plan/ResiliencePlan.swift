@@ -50,7 +50,7 @@ public struct HoldPlan: Hashable, Sendable {
   public var timeout: Duration
   /// How many wait at once, over all workers.
   public var length: Int
-  /// How many go on per second once there is an endpoint.
+  /// How many go on per second once there is an endpoint, of those who waited for it then.
   public var ratePerSecond: Int
 
   /// Makes a hold; the defaults are those of the configuration.

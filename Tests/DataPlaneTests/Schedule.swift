@@ -134,17 +134,20 @@ final class Schedule {
         access: AccessMoments(start: true, every: dice.below(2) == 0 ? .seconds(1) : nil))
     }
     plan.upstreams = (0..<2).map { upstream in
-      UpstreamPlan(
+      // Bounds of both kinds, and somewhere to wait: where one of them lets sessions in and the other does
+      // not, those who wait must not keep each other busy.
+      let isTight = dice.below(4) == 0
+      return UpstreamPlan(
         name: "upstream \(upstream)",
         balance: ChoosingTests.all[dice.below(ChoosingTests.all.count)],
         connect: .seconds(2), attempt: .milliseconds(500), retry: someRetry(dice),
-        sessionsMax: dice.below(4) == 0 ? dice.within(1...4) : nil,
-        queue: dice.below(3) == 0 ? someQueue(dice) : nil,
+        sessionsMax: isTight || dice.below(4) == 0 ? dice.within(1...4) : nil,
+        queue: isTight || dice.below(3) == 0 ? someQueue(dice) : nil,
         hold: dice.below(3) == 0 ? someHold(dice) : nil,
         endpoints: (0..<dice.within(1...3)).map { number in
           EndpointPlan(
             port: UInt16(9000 + 10 * upstream + number), weight: dice.within(1...3),
-            sessionsMax: dice.below(4) == 0 ? dice.within(1...3) : nil,
+            sessionsMax: isTight || dice.below(4) == 0 ? dice.within(1...3) : nil,
             priority: dice.below(3) == 0 ? 1 : 0)
         })
     }
@@ -274,6 +277,7 @@ final class Schedule {
     kernel.descriptorsMax = 1_000_000
     kernel.nextAcceptError = nil
     rig.post(.use(rig.topology))
+    comeToRest()
     // Without any timeout a session ends by its peers alone.
     let standStill = hasIdleTimeout && chaos.below(2) == 0
     for round in 0..<40_000 {
@@ -299,6 +303,21 @@ final class Schedule {
         if !standStill || party.isEager { party.read(max: .max) }
       }
     }
+  }
+
+  /// Whatever was going on, it comes to rest while time stands still and nobody does anything.
+  private func comeToRest() {
+    for _ in 0..<20_000 {
+      var isQuiet = !kernel.carryAll()
+      for worker in rig.workers {
+        worker.turn()
+        if kernel.lastWait.count > 0 || kernel.lastWait.timeoutMilliseconds == 0 { isQuiet = false }
+      }
+      rig.noteReports()
+      pairUp()
+      if isQuiet, !kernel.carryAll() { return }
+    }
+    complain("no rest: \(rig.sessionsInWords)")
   }
 
   private func collect() {

@@ -54,6 +54,9 @@ extension Schedule {
       plan.upstreams[upstream].hold = chaos.below(2) == 0 ? nil : Schedule.someHold(chaos)
     case 12:
       plan.upstreams[upstream].sessionsMax = chaos.below(2) == 0 ? nil : chaos.within(1...4)
+      for position in plan.upstreams[upstream].endpoints.indices where chaos.below(2) == 0 {
+        plan.upstreams[upstream].endpoints[position].sessionsMax = chaos.within(1...3)
+      }
       plan.upstreams[upstream].retry = Schedule.someRetry(chaos)
     case 13: closeSessions()
     default: changeAvailability()

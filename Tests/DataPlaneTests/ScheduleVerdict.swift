@@ -46,7 +46,8 @@ extension Schedule {
   private func reckonRecord(_ record: SessionRecord) {
     guard let end = record.end else { return complain("an end record without an end") }
     let ours: Set<SessionEnd.Reason> = [
-      .idle, .halfCloseTimeout, .noEndpoint, .allDown, .outOfDescriptors, .outOfPorts, .noSource,
+      .idle, .halfCloseTimeout, .noEndpoint, .allDown, .noQuorum, .outOfDescriptors, .outOfPorts,
+      .noSource,
       .outOfMemory, .drainDeadline, .killed, .queueFull, .queueTimedOut, .holdFull, .holdTimedOut,
       .retryBudget, .endpointDown,
     ]

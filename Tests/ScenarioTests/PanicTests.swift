@@ -93,7 +93,7 @@ struct QuorumTests {
     #expect(line?["healthy"] == "1")
     #expect(try Connection(proxy.address()).isReset())
     let record = try proxy.record()
-    #expect(record["end"] == "no_endpoint")
+    #expect(record["end"] == "no_quorum")
     #expect(record["by"] == "proxy")
     #expect(record["attempts"] == "0")
     let page = try adminPage("/readyz", of: proxy)

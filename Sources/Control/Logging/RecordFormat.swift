@@ -200,6 +200,7 @@ extension SessionEnd.Reason {
     case .connectFailed: "connect_failed"
     case .noEndpoint: "no_endpoint"
     case .allDown: "all_down"
+    case .noQuorum: "no_quorum"
     case .queueFull: "queue_full"
     case .queueTimedOut: "queue_timed_out"
     case .holdFull: "hold_full"

@@ -80,7 +80,7 @@ extension Worker {
     let downloaded = session.pointee.download.bytes &- downloadBefore
     if uploaded | downloaded != 0 {
       session.pointee.lastMovedAt = now
-      if downloadBefore == 0 { noteFirstBytes(session, uploadBefore: uploadBefore) }
+      if downloadBefore == 0 { noteFirstBytes(session, uploaded: uploaded) }
     }
     // The buffers of unix sockets are too small to gather anything.
     let mayGather = session.pointee.downstream.flags.union(session.pointee.upstream.flags)

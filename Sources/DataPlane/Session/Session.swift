@@ -102,8 +102,11 @@ struct Session: ~Copyable {
 
   /// What a session remembers of its stay in the waiting room of its upstream.
   struct Wait {
-    /// When it came there first, in milliseconds after it was accepted; `.max`: never.
+    /// When it began to wait for what it waits for, in milliseconds after it was accepted, later by what it
+    /// has waited for something else in between; `.max`: it never has.
     var beganMilliseconds: UInt32 = .max
+    /// For how long it has waited for the other one of both.
+    private(set) var otherMilliseconds: UInt32 = 0
     /// Its place in the order of arrival, once it has been there.
     var sequence: UInt32 = 0
     /// The room's name for it while it waits.
@@ -112,6 +115,19 @@ struct Session: ~Copyable {
     var kind = WaitingRoom.Kind.queue
 
     var hasBegun: Bool { beganMilliseconds != .max }
+
+    /// From `milliseconds` on it waits for something else: each kind has a clock, which goes on where it
+    /// stood. Returns whether it had never waited for that.
+    mutating func change(to kind: WaitingRoom.Kind, at milliseconds: UInt32) -> Bool {
+      assert(hasBegun && kind != self.kind)
+      self.kind = kind
+      let spent = milliseconds - min(milliseconds, beganMilliseconds)
+      let before = otherMilliseconds
+      // Whoever was turned back within the same millisecond has waited all the same.
+      otherMilliseconds = max(1, spent)
+      beganMilliseconds = milliseconds - min(milliseconds, before)
+      return before == 0
+    }
   }
 
   /// What a session remembers of its search for an endpoint.
@@ -126,9 +142,14 @@ struct Session: ~Copyable {
     var attempts: UInt8 = 0
     /// Whether the upstream counts it among those that are past their first attempt.
     var isRetry = false
+    /// Whether the session was let out of the waiting room and still counts as ahead of all there.
+    var isAdmitted = false
+    /// Whether a failed attempt has left a place that those who wait have not been told of.
+    var hasLeftPlace = false
 
-    init(beganMilliseconds: UInt32 = 0) {
+    init(beganMilliseconds: UInt32 = 0, isAdmitted: Bool = false) {
       self.beganMilliseconds = beganMilliseconds
+      self.isAdmitted = isAdmitted
     }
 
     /// What became of the last attempt that has failed.
@@ -155,7 +176,7 @@ struct Session: ~Copyable {
   let client: PeerAddress
   let acceptedAt: Instant
   /// When the current attempt to connect, or the current flush, began; between two attempts, when the
-  /// next one shall; while bytes move, when an answer began to be waited for.
+  /// next one shall; while bytes move, when an answer began to be waited for (a clock of `peak_ewma`).
   var stepStartedAt: Instant
   /// When a byte, an end or a failure last came through in either direction.
   var lastMovedAt: Instant
@@ -214,6 +235,12 @@ struct Session: ~Copyable {
         .relaying
       }
     }
+  }
+
+  /// When the connection to the endpoint stood, which it does or has done.
+  var connectedAt: Instant {
+    assert(connectNanoseconds != .max)
+    return acceptedAt.advanced(by: connectNanoseconds)
   }
 
   /// Whether at least one side can send no more, so that the half-close timeout counts; also when

@@ -48,17 +48,53 @@ public struct SessionClosing: Sendable {
   }
 }
 
+/// The endpoints whose sessions are being closed, found by their slots.
+struct SessionClosings {
+  private var entries: [SessionClosing?] = []
+  private(set) var count = 0
+  /// Whether some of them were not looked for among the sessions yet.
+  var hasNews = false
+
+  var isEmpty: Bool { count == 0 }
+
+  subscript(endpoint: EndpointIndex) -> SessionClosing? {
+    get { entries.indices.contains(endpoint.position) ? entries[endpoint.position] : nil }
+    set {
+      let missing = endpoint.position + 1 - entries.count
+      if missing > 0 {
+        guard newValue != nil else { return }
+        entries += repeatElement(nil, count: missing)
+      }
+      count += (newValue == nil ? 0 : 1) - (entries[endpoint.position] == nil ? 0 : 1)
+      entries[endpoint.position] = newValue
+    }
+  }
+
+  mutating func removeAll(where isGone: (SessionClosing) -> Bool) {
+    guard !isEmpty else { return }
+    for closing in entries.compactMap({ $0 }) where isGone(closing) { self[closing.endpoint] = nil }
+  }
+}
+
 extension Worker {
-  /// Has the sessions of an endpoint reset when their time comes.
+  /// Has the sessions of an endpoint reset when their time comes: those that there are at the end of the
+  /// turn, for endpoints go down together.
   func closeSessions(_ closing: SessionClosing) {
     guard isCurrent(closing) else { return }
-    closings.removeAll { $0.endpoint == closing.endpoint }
-    closings.append(closing)
+    closings[closing.endpoint] = closing
+    closings.hasNews = true
+  }
+
+  /// Looks once for the sessions of all endpoints that have gone down in this turn.
+  func armClosings() {
+    guard closings.hasNews else { return }
+    closings.hasNews = false
+    guard !closings.isEmpty else { return }
     var next = sessions.nextIndex(from: 0)
     while let index = next {
       next = sessions.nextIndex(from: index + 1)
-      guard let session = sessions.find(index), session.pointee.endpoint == closing.endpoint,
-        session.pointee.state == .relaying
+      guard let session = sessions.find(index), session.pointee.state == .relaying,
+        let endpoint = session.pointee.endpoint, closings[endpoint] != nil
       else { continue }
       armTimer(index, session)
     }
@@ -66,7 +102,7 @@ extension Worker {
 
   /// Leaves the sessions alone that an endpoint still has. Their timers find nothing to do.
   func keepSessions(of endpoint: EndpointIndex) {
-    closings.removeAll { $0.endpoint == endpoint }
+    closings[endpoint] = nil
   }
 
   /// Forgets what is about endpoints whose slots are others' now.
@@ -82,9 +118,8 @@ extension Worker {
   /// When a session is to be reset because its endpoint is down, `distantFuture` if that is not so.
   func closingMoment(of session: borrowing Session, at index: Int) -> Instant {
     guard !closings.isEmpty, session.state == .relaying, session.isCountedAtEndpoint,
-      let endpoint = session.endpoint,
-      let closing = closings.first(where: { $0.endpoint == endpoint }),
-      session.stepStartedAt <= closing.decidedAt
+      let endpoint = session.endpoint, let closing = closings[endpoint],
+      session.connectedAt <= closing.decidedAt
     else { return .distantFuture }
     let token = Token(.downstream, index: index, generation: session.downstream.generation)
     return closing.moment(for: token, seed: settings.seed)

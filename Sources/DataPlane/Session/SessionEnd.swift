@@ -41,6 +41,8 @@ public struct SessionEnd: Hashable, Sendable {
     case noEndpoint
     /// Every endpoint that could have a session is down.
     case allDown
+    /// Fewer endpoints are up than the upstream's `quorum`, but one at least is.
+    case noQuorum
     /// Every endpoint was full, and so was the upstream's `queue`.
     case queueFull
     /// No endpoint had room for the `queue`'s time.

@@ -20,11 +20,13 @@ extension Worker {
   }
 
   /// Has a session begin to look for an endpoint: a new one, or one that has left the waiting room.
-  func beginSearch(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+  func beginSearch(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, isAdmitted: Bool = false
+  ) {
     assert(!session.pointee.isCountedAtEndpoint)
     assert(!session.pointee.search.isRetry)
     session.pointee.search = Session.Search(
-      beganMilliseconds: session.pointee.milliseconds(at: now))
+      beganMilliseconds: session.pointee.milliseconds(at: now), isAdmitted: isAdmitted)
     session.pointee.triedEndpoints = 0
     session.pointee.state = .connecting
     connect(index, session)
@@ -40,8 +42,9 @@ extension Worker {
     var failure = failure
     while true {
       if let failure {
-        // The place stays this session's to take again; what failed it is no news for those who wait.
-        uncountAtEndpoint(session)
+        // The place stays this session's to take again; what failed it is no news for those who wait,
+        // until the session is served elsewhere.
+        if uncountAtEndpoint(session) != nil { session.pointee.search.hasLeftPlace = true }
         guard mayTryAgain(index, session, after: failure) else { return }
       }
       guard let error = connectOnce(index, session) else { return }
@@ -77,8 +80,14 @@ extension Worker {
       at: now, random: &random)
     if case .endpoint = pick { return pick }
     upstream.state.sessions.giveBack()
-    // Somebody may have found the upstream full meanwhile.
-    if upstream.sessionsMax < .max { releaseNext(upstream.state) }
+    // Somebody may have found the upstream full meanwhile, and waits. Only a newcomer says so: those whom a
+    // session of the room could have misled are behind it, and would find no more than it has found; and
+    // if those who were let in, or try again, had each other let in, there would be no end.
+    if upstream.sessionsMax < .max, session.search.attempts == 0, !session.search.isAdmitted,
+      session.state != .waiting, upstream.state.room.isOccupiedAfterChange
+    {
+      releaseNext(upstream.state)
+    }
     return pick
   }
 
@@ -142,19 +151,30 @@ extension Worker {
   }
 
   private func noteLatency(_ session: UnsafeMutablePointer<Session>, of what: EWMAPlan.Measure) {
-    let upstream = upstream(of: session.pointee)
-    guard upstream.measure == what, let endpoint = session.pointee.endpoint else { return }
+    // Most upstreams measure nothing: only what is asked for is read, not all of the upstream.
+    let number = topology.routes[session.pointee.route.position].upstream
+    guard topology.upstreams[number].measure == what, let endpoint = session.pointee.endpoint else {
+      return
+    }
     topology.endpoints[endpoint.position].state.noteLatency(
       nanoseconds: now.nanoseconds(since: session.pointee.stepStartedAt), at: now,
-      decayNanoseconds: upstream.decayNanoseconds)
+      decayNanoseconds: topology.upstreams[number].decayNanoseconds)
   }
 
-  /// Nothing had come back from the endpoint before these bytes moved. The time counts from the first byte
-  /// to it; if the endpoint speaks first, from the connection.
-  func noteFirstBytes(_ session: UnsafeMutablePointer<Session>, uploadBefore: UInt64) {
+  /// Nothing had come back from the endpoint before these bytes moved. The time of an answer
+  /// counts from the last bytes to it, so that a client that thinks while it asks does not make the endpoint look slow; if the endpoint
+  /// speaks first, from the connection.
+  func noteFirstBytes(_ session: UnsafeMutablePointer<Session>, uploaded: UInt64) {
+    if session.pointee.search.hasLeftPlace {
+      // It will not come back for that any more, whatever becomes of it. (When it was merely connected, it
+      // still might; and two that are accepted and reset would let each other in without end.)
+      session.pointee.search.hasLeftPlace = false
+      let state = upstreamState(of: session.pointee)
+      if state.room.isOccupiedAfterChange { releaseNext(state) }
+    }
     if session.pointee.download.bytes > 0 {
       noteLatency(session, of: .firstByte)
-    } else if uploadBefore == 0, session.pointee.upload.bytes > 0 {
+    } else if uploaded > 0 {
       session.pointee.stepStartedAt = now
     }
   }
@@ -245,13 +265,15 @@ extension Worker {
   func attemptDeadline(of session: borrowing Session) -> Instant {
     min(
       connectDeadline(of: session),
-      session.stepStartedAt.advanced(by: upstream(of: session).attemptNanoseconds))
+      session.stepStartedAt.advanced(
+        by: topology.upstreams[topology.routes[session.route.position].upstream].attemptNanoseconds)
+    )
   }
 
   /// When all attempts are given up.
   func connectDeadline(of session: borrowing Session) -> Instant {
-    session.moment(session.search.beganMilliseconds)
-      .advanced(by: upstream(of: session).connectNanoseconds)
+    session.moment(session.search.beganMilliseconds).advanced(
+      by: topology.upstreams[topology.routes[session.route.position].upstream].connectNanoseconds)
   }
 
   /// An event of a session that is being connected.
@@ -345,8 +367,11 @@ extension Worker {
     if let failure {
       session.pointee.noteEnd(failure.origin, failure.reason, errno: failure.errno)
     } else {
-      let isAllDown = topology.isAllDown(upstream(of: session.pointee))
-      session.pointee.noteEnd(.proxy, isAllDown ? .allDown : .noEndpoint)
+      let upstream = upstream(of: session.pointee)
+      let reason: SessionEnd.Reason =
+        topology.isAllDown(upstream)
+        ? .allDown : upstream.state.serving == .none ? .noQuorum : .noEndpoint
+      session.pointee.noteEnd(.proxy, reason)
     }
     resetSession(index, session)
     // Whoever is accepted next would fare no better; in the kernel's queue he can wait. Only now, for

@@ -26,8 +26,7 @@ extension Worker {
     guard failuresMax > 0 else { return }
     let state = topology.endpoints[endpoint.position].state
     guard state.noteServed(max: failuresMax) else { return }
-    let since = session.pointee.acceptedAt.advanced(by: session.pointee.connectNanoseconds)
-    report(.endpointServed(state, since: since))
+    report(.endpointServed(state, since: session.pointee.connectedAt))
   }
 
   /// Both sides have finished in order.

@@ -26,8 +26,6 @@ extension Worker {
       giveUp(index, session, failure)
       return false
     }
-    // With a number of attempts of its own, who has been everywhere begins anew.
-    if !isUntried { session.pointee.triedEndpoints = 0 }
     guard beginRetrying(session, upstream) else {
       upstream.state.note(.retryRefused)
       if mayHold(session, upstream, failure) {
@@ -40,16 +38,15 @@ extension Worker {
     }
     let wait = upstream.retry.wait(
       afterAttempts: isUntried ? attempts : max(2, attempts), random: &random)
-    guard wait > 0 else {
-      upstream.state.note(.retry)
-      return true
-    }
     let next = now.advanced(by: wait)
-    guard next < deadline else {
+    guard wait == 0 || next < deadline else {
       giveUp(index, session, failure)
       return false
     }
+    // With a number of attempts of its own, who has been everywhere begins anew.
+    if !isUntried { session.pointee.triedEndpoints = 0 }
     upstream.state.note(.retry)
+    guard wait > 0 else { return true }
     session.pointee.stepStartedAt = next
     armTimer(index, session)
     return false

@@ -2,7 +2,9 @@
 // Who attends to a waiting room, for all workers together: what must be paced, and what no worker sees.
 //
 //   - Those who wait for an endpoint go on at the hold's rate once there is one, so that a server that
-//     has just started is not run over by all who have waited for it.
+//     has just started is not run over by all who have waited for it. Those who have come since then follow
+//     faster and faster: there may be more of them than the rate lets go, and they would have to wait for
+//     no other reason than that others do.
 //   - Where connecting fails although nothing speaks against the endpoints (they are not checked, or the
 //     checks have not noticed yet), the head goes as a probe, now and then, and the others follow once a
 //     connection stands.
@@ -27,6 +29,12 @@ public struct RoomKeeper {
   private var nextProbeAt: Instant
   private var nextReleaseAt: Instant
   private var wasAvailable = true
+  /// Whether nobody was served for a while, so that those who wait are a crowd.
+  private var hasBeenAway = false
+  private var failingSince: Instant?
+  /// The last one of the crowd, in the order of arrival.
+  private var crowdEnd: UInt32?
+  private var growth = PaceGrowth()
   /// Whether the last look was at those who go on at the rate: only then may a late look make up for it.
   private var isPacing = false
   private var emptySince: Instant?
@@ -49,8 +57,44 @@ public struct RoomKeeper {
     }
     let wasPacing = isPacing
     isPacing = false
-    guard let head = upstream.room.headKind else { return lookAfterEmpty(now) }
+    guard let head = upstream.room.head else { return lookAfterEmpty(now) }
     emptySince = nil
+    guard noteAvailability(plan, topology, now) else {
+      // Without a hold, who waits must learn that there is nothing to wait for.
+      if plan.hold == nil {
+        if now >= nextProbeAt { releaseProbe(now, post) }
+      } else {
+        upstream.room.holdAll(at: now)
+      }
+      return soon(now)
+    }
+    switch head.kind {
+    case .hold where failingSince != nil, .queue:
+      if now >= nextProbeAt { releaseProbe(now, post) }
+      return soon(now)
+    case .hold:
+      isPacing = true
+      if !wasPacing { nextReleaseAt = max(nextReleaseAt, now) }
+      if hasBeenAway {
+        hasBeenAway = false
+        crowdEnd = upstream.room.lastSequence
+      }
+      let isOfCrowd = crowdEnd.map { Int32(bitPattern: head.sequence &- $0) <= 0 } ?? false
+      if isOfCrowd {
+        growth = PaceGrowth()
+      } else {
+        growth.look(now: now, failures: upstream.room.failures)
+      }
+      releaseDue(plan, now, post)
+      return max(nextReleaseAt, now.advanced(by: 1_000_000))
+    }
+  }
+
+  /// Finds out whether somebody may serve those who wait. Returns whether endpoints are there, as far as
+  /// anybody knows.
+  private mutating func noteAvailability(
+    _ plan: Upstream, _ topology: Topology, _ now: Instant
+  ) -> Bool {
     let isAvailable = topology.mayServe(plan)
     if isAvailable, !wasAvailable {
       // What has failed before says nothing about who is back.
@@ -59,21 +103,17 @@ public struct RoomKeeper {
       nextReleaseAt = now
     }
     wasAvailable = isAvailable
-    guard isAvailable else {
-      // Without a hold, who waits must learn that there is nothing to wait for.
-      if plan.hold == nil, now >= nextProbeAt { releaseProbe(now, post) }
-      return soon(now)
+    if isAvailable, upstream.room.isFailing {
+      // One session that has failed while others are served makes no crowd: the next one that is connected
+      // puts an end to it, a probe at the latest.
+      let since = failingSince ?? now
+      failingSince = since
+      if now.nanoseconds(since: since) >= RoomKeeper.probeNanoseconds { hasBeenAway = true }
+    } else {
+      failingSince = nil
+      if !isAvailable { hasBeenAway = true }
     }
-    switch head {
-    case .hold where upstream.room.isFailing, .queue:
-      if now >= nextProbeAt { releaseProbe(now, post) }
-      return soon(now)
-    case .hold:
-      isPacing = true
-      if !wasPacing { nextReleaseAt = max(nextReleaseAt, now) }
-      releaseDue(plan, now, post)
-      return max(nextReleaseAt, now.advanced(by: 1_000_000))
-    }
+    return isAvailable
   }
 
   private func soon(_ now: Instant) -> Instant {
@@ -101,22 +141,62 @@ public struct RoomKeeper {
   private mutating func releaseDue(
     _ plan: Upstream, _ now: Instant, _ post: (Int, WorkerMessage) -> Bool
   ) {
-    let interval = plan.hold?.intervalNanoseconds ?? 0
+    let interval = growth.interval(of: plan.hold?.intervalNanoseconds ?? 0)
     let earliest = now.nanoseconds &- min(now.nanoseconds, RoomKeeper.lookNanoseconds)
     if nextReleaseAt.nanoseconds < earliest { nextReleaseAt = Instant(nanoseconds: earliest) }
     while nextReleaseAt <= now {
       guard upstream.release(.hold, post: post) else { return nextReleaseAt = now }
-      nextReleaseAt = nextReleaseAt.advanced(by: max(1, interval))
+      growth.noteRelease()
+      nextReleaseAt = nextReleaseAt.advanced(by: interval)
     }
+  }
+}
+
+/// How much faster than the hold's rate those go on who have come after the crowd: twice as fast every
+/// quarter of a second, as long as no more than half of them fail.
+struct PaceGrowth {
+  /// How long a pace is kept.
+  static let stepNanoseconds: UInt64 = 250_000_000
+  /// Nobody goes on sooner after another than so many nanoseconds.
+  static let intervalMin: UInt64 = 1000
+
+  private(set) var doublings = 0
+  private var stepBeganAt: Instant?
+  private var failuresBefore = 0
+  private var released = 0
+
+  /// Looks whether it is time for another pace. `failures` is how many sessions have failed ever.
+  mutating func look(now: Instant, failures: Int) {
+    guard let stepBeganAt else {
+      stepBeganAt = now
+      failuresBefore = failures
+      return
+    }
+    guard now.nanoseconds(since: stepBeganAt) >= PaceGrowth.stepNanoseconds else { return }
+    doublings = 2 * (failures &- failuresBefore) > released ? 0 : min(doublings + 1, 20)
+    self.stepBeganAt = now
+    failuresBefore = failures
+    released = 0
+  }
+
+  /// Somebody goes on.
+  mutating func noteRelease() {
+    released += 1
+  }
+
+  /// From one that goes on to the next, where that is `interval` at the hold's rate.
+  func interval(of interval: UInt64) -> UInt64 {
+    max(interval >> UInt64(doublings), PaceGrowth.intervalMin)
   }
 }
 
 extension UpstreamState {
   /// Lets the head of the waiting room go, if it waits for this. Returns whether it does.
   func release(
-    _ kind: WaitingRoom.Kind, post: (_ worker: Int, WorkerMessage) -> Bool
+    _ kind: WaitingRoom.Kind, isFollowing: Bool = false,
+    post: (_ worker: Int, WorkerMessage) -> Bool
   ) -> Bool {
-    guard let next = room.release(kind) else { return false }
+    guard let next = room.release(kind, isFollowing: isFollowing) else { return false }
     let admission = Admission(upstream: self, token: next.token, ticket: next.ticket)
     guard post(next.worker, .admit(admission)) else {
       room.takeBack(next.ticket)
@@ -127,16 +207,8 @@ extension UpstreamState {
 }
 
 extension Topology {
-  /// Whether an endpoint of an upstream may get sessions, full or not.
+  /// Whether an endpoint of an upstream may get sessions, full or not. Takes no longer for more endpoints.
   func mayServe(_ upstream: Upstream) -> Bool {
-    let serving = upstream.state.serving
-    guard serving != .none else { return false }
-    return upstream.tiers.contains { tier in
-      tier.contains { member in
-        member.weight > 0
-          && (serving == .panic
-            || endpoints[member.endpoint.position].state.availability == .up)
-      }
-    }
+    upstream.state.serving != .none && upstream.rosters.contains { $0.usableTotal > 0 }
   }
 }

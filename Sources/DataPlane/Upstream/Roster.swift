@@ -165,8 +165,8 @@ final class Roster: Sendable {
   /// Makes the leaf say what is true. Looks again after writing: whoever has changed the truth in
   /// between may have looked at the leaf before.
   private func renewRoom(_ position: Int) {
-    atomicMemoryFence(ordering: .sequentiallyConsistent)
     while true {
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
       let next = room(position)
       if rooms[position] == next { return }
       rooms[position] = next
@@ -175,8 +175,8 @@ final class Roster: Sendable {
 
   func renewLoad(_ position: Int) {
     guard let loads else { return }
-    atomicMemoryFence(ordering: .sequentiallyConsistent)
     while true {
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
       let next = load(position)
       if loads[position] == next { return }
       loads[position] = next

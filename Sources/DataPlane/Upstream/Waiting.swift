@@ -8,11 +8,13 @@ import Reactor
 extension Worker {
   /// Serves a new session: at once, or after those who wait already.
   func serve(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
+    // Only exceptions need all of the upstream.
+    guard upstreamState(of: session.pointee).room.isOccupied else {
+      return beginSearch(index, session)
+    }
     let upstream = upstream(of: session.pointee)
-    if upstream.state.room.isOccupied, upstream.queue != nil || upstream.hold != nil {
-      let last = upstream.state.room.lastKind
-      let kind: WaitingRoom.Kind =
-        upstream.queue == nil ? .hold : upstream.hold == nil ? .queue : last
+    if upstream.queue != nil || upstream.hold != nil {
+      let kind = kindOfNewcomers(upstream)
       if enterRoom(index, session, upstream, kind) == .isFirst {
         // Those who were ahead are gone.
         _ = upstream.state.release(kind, post: post)
@@ -20,6 +22,15 @@ extension Worker {
       return
     }
     beginSearch(index, session)
+  }
+
+  /// What those wait for who go behind others: what these wait for, as long as there is somebody to serve
+  /// them.
+  private func kindOfNewcomers(_ upstream: Upstream) -> WaitingRoom.Kind {
+    guard upstream.queue != nil else { return .hold }
+    guard upstream.hold != nil else { return .queue }
+    let room = upstream.state.room
+    return room.isFailing || !topology.mayServe(upstream) ? .hold : room.lastKind
   }
 
   // MARK: Entering
@@ -56,10 +67,14 @@ extension Worker {
     return nil
   }
 
-  /// All endpoints have failed a session: it waits for one that does not.
+  /// Endpoints have failed a session, and it may try no other now: it waits for better times.
   func hold(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
     let upstream = upstream(of: session.pointee)
-    upstream.state.room.isFailing = true
+    upstream.state.room.noteFailure()
+    // One that has not been tried may do well.
+    if !topology.hasUntried(upstream, session.pointee.triedEndpoints) {
+      upstream.state.room.isFailing = true
+    }
     _ = enterRoom(index, session, upstream, .hold)
   }
 
@@ -77,6 +92,7 @@ extension Worker {
     assert(!session.pointee.upstream.socket.isOpen)
     endRetrying(session)
     let hasWaited = session.pointee.wait.hasBegun
+    if hasWaited { noteWaiting(session, for: kind, since: now, upstream.state) }
     if hasWaited, now >= waitDeadline(of: session.pointee, for: kind) {
       timeOut(index, session, kind)
       return .hasEnded
@@ -86,7 +102,8 @@ extension Worker {
       .downstream, index: index, generation: session.pointee.downstream.generation)
     let entry = upstream.state.room.enter(
       worker: settings.number, token: token, kind: kind, max: max,
-      sequence: hasWaited ? session.pointee.wait.sequence : nil)
+      sequence: hasWaited ? session.pointee.wait.sequence : nil,
+      hasFailed: session.pointee.search.failure != nil)
     guard case .entered(let ticket, let sequence, let isFirst, let isUnattended) = entry else {
       upstream.state.note(kind == .queue ? .queueOverflow : .holdOverflow)
       session.pointee.noteEnd(.proxy, kind == .queue ? .queueFull : .holdFull, in: .waiting)
@@ -104,6 +121,26 @@ extension Worker {
     if isUnattended { report(.waiting(upstream.state)) }
     armTimer(index, session)
     return isFirst ? .isFirst : .isBehind
+  }
+
+  /// A session that has waited before waits for this from then on.
+  private func noteWaiting(
+    _ session: UnsafeMutablePointer<Session>, for kind: WaitingRoom.Kind, since moment: Instant,
+    _ upstream: UpstreamState
+  ) {
+    guard kind != session.pointee.wait.kind else { return }
+    let milliseconds = session.pointee.milliseconds(at: moment)
+    if session.pointee.wait.change(to: kind, at: milliseconds) {
+      upstream.note(kind == .queue ? .queued : .held)
+    }
+  }
+
+  /// Takes up what the room says that a session there waits for.
+  private func noteStay(
+    _ session: UnsafeMutablePointer<Session>, _ upstream: UpstreamState
+  ) {
+    let stay = upstream.room.stay(of: session.pointee.wait.ticket)
+    noteWaiting(session, for: stay.kind, since: stay.kindSince, upstream)
   }
 
   // MARK: Leaving
@@ -124,22 +161,27 @@ extension Worker {
     // Whoever has left meanwhile has had the next one released.
     guard let session = findSession(admission.token), session.pointee.state == .waiting,
       session.pointee.wait.ticket == admission.ticket,
-      upstreamState(of: session.pointee) === admission.upstream,
-      admission.upstream.room.admit(admission.ticket)
+      upstreamState(of: session.pointee) === admission.upstream
     else { return }
+    noteStay(session, admission.upstream)
+    guard admission.upstream.room.admit(admission.ticket) else { return }
     session.pointee.state = .connecting
     coalescing.noteExchange(at: now)
-    beginSearch(admission.token.index, session)
-    admission.upstream.room.settle()
+    beginSearch(admission.token.index, session, isAdmitted: true)
+    let hasMissed = admission.upstream.room.settle()
+    let found = findSession(admission.token)
+    found?.pointee.search.isAdmitted = false
     // There may be more where that came from; and if there was nothing, those behind need not look.
-    let isBack = findSession(admission.token).map { $0.pointee.state == .waiting } ?? false
-    if !isBack { releaseNext(admission.upstream) }
+    let isBack = found?.pointee.state == .waiting
+    if !isBack || hasMissed { releaseNext(admission.upstream, isFollowing: true) }
   }
 
-  /// Has the next one look that waits for a place.
-  func releaseNext(_ upstream: UpstreamState) {
+  /// Has the next one look that waits for a place. `isFollowing`: because another one was let in. Not, then,
+  /// one that has failed: it would find the place of the one before, which has failed meanwhile, and both
+  /// would take turns without end.
+  func releaseNext(_ upstream: UpstreamState, isFollowing: Bool = false) {
     guard upstream.room.isOccupied else { return }
-    _ = upstream.release(.queue, post: post)
+    _ = upstream.release(.queue, isFollowing: isFollowing, post: post)
   }
 
   private func post(_ worker: Int, _ message: WorkerMessage) -> Bool {
@@ -191,10 +233,14 @@ extension Worker {
 
   /// The time to wait is over, or there is nothing to wait in any more.
   func endWait(_ index: Int, _ session: UnsafeMutablePointer<Session>) {
-    let kind = session.pointee.wait.kind
     let upstream = upstream(of: session.pointee)
+    noteStay(session, upstream.state)
+    let kind = session.pointee.wait.kind
     let isWanted = kind == .queue ? upstream.queue != nil : upstream.hold != nil
-    if isWanted { return timeOut(index, session, kind) }
+    if isWanted {
+      guard now >= waitDeadline(of: session.pointee) else { return armTimer(index, session) }
+      return timeOut(index, session, kind)
+    }
     leaveRoom(session)
     session.pointee.state = .connecting
     beginSearch(index, session)

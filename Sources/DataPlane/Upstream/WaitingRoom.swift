@@ -16,6 +16,8 @@
 //     whether somebody waits. One of both sees the other.
 //   - Who was released and has looked with success, or is gone, has the next one released. So whatever was
 //     there for several goes through all of them.
+//   - Who frees a place and finds nobody, because all are looking just now, leaves a word: one of those
+//     who have looked reads it and has the head look again.
 //   - What nobody on a worker sees (an endpoint that comes up, a bound that is raised) the control loop
 //     does, which attends to every room that is not empty.
 //
@@ -50,6 +52,10 @@ public final class WaitingRoom: Sendable {
     var worker: UInt16 = 0
     var sequence: UInt32 = 0
     var token = Token(rawValue: 0)
+    /// Since when it waits for that, if the room has changed it (`holdAll`).
+    var kindSince = Instant(nanoseconds: 0)
+    /// It is here because an endpoint that it was let in to has failed it.
+    var hasFailed = false
     /// Neighbours in the order of arrival, plus one; 0 if there is none. `next` also links vacant places.
     var next: UInt32 = 0
     var previous: UInt32 = 0
@@ -65,6 +71,8 @@ public final class WaitingRoom: Sendable {
     var held = 0
     /// Those who were released and have not looked yet.
     var released = 0
+    /// A place became free while nobody was at the head and some were looking: they may have missed it.
+    var hasMissed = false
     var lastSequence: UInt32 = 0
     var lastKind = Kind.queue
     var isAttended = false
@@ -74,6 +82,7 @@ public final class WaitingRoom: Sendable {
   /// Those who wait and those who were released, together.
   private let ahead = Atomic<Int>(0)
   private let failing = Atomic<Bool>(false)
+  private let failed = Atomic<Int>(0)
 
   init() {}
 
@@ -95,20 +104,29 @@ public final class WaitingRoom: Sendable {
     set { failing.store(newValue, ordering: .relaxed) }
   }
 
+  /// How many sessions have begun to wait after failed attempts, ever. It turns over.
+  var failures: Int { failed.load(ordering: .relaxed) }
+
+  /// A session begins to wait because its attempts have failed.
+  func noteFailure() {
+    failed.wrappingAdd(1, ordering: .relaxed)
+  }
+
   /// How many wait for a place, and how many for an endpoint.
   public var waiting: (queued: Int, held: Int) {
     guard isOccupied else { return (0, 0) }
     return state.withLock { ($0.queued, $0.held) }
   }
 
-  /// What newcomers wait for who go behind the others.
+  /// What the last one waits for who has come.
   var lastKind: Kind { state.withLock { $0.lastKind } }
 
   // MARK: Entering and leaving, on the session's worker
 
   /// Has a session wait. One that has waited before brings its `sequence` along and is back at its place.
   func enter(
-    worker: Int, token: Token, kind: Kind, max: Int, sequence: UInt32? = nil
+    worker: Int, token: Token, kind: Kind, max: Int, sequence: UInt32? = nil,
+    hasFailed: Bool = false
   ) -> Entry {
     let entry = state.withLock { state -> Entry in
       // Who was here before has been counted within the bound, and is not turned away by newcomers.
@@ -120,7 +138,8 @@ public final class WaitingRoom: Sendable {
       let isFirst = state.head == 0 && state.released == 0
       let ticket = state.add(
         Place(
-          stage: .waiting, kind: kind, worker: UInt16(worker), sequence: sequence, token: token))
+          stage: .waiting, kind: kind, worker: UInt16(worker), sequence: sequence, token: token,
+          hasFailed: hasFailed))
       state.lastKind = kind
       let isUnattended = !state.isAttended
       state.isAttended = true
@@ -146,10 +165,19 @@ public final class WaitingRoom: Sendable {
 
   // MARK: Releasing, on any thread
 
-  /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back.
-  func release(_ kind: Kind) -> (worker: Int, token: Token, ticket: UInt32)? {
+  /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back. Whoever
+  /// is looking at the moment hears of a place that finds no head (`settle`). `isFollowing`: only because
+  /// another one was let in, so that there may be more; not for who was let in before and failed.
+  func release(_ kind: Kind, isFollowing: Bool = false) -> (
+    worker: Int, token: Token, ticket: UInt32
+  )? {
     state.withLock { state in
-      guard state.head != 0, state.places[Int(state.head) - 1].kind == kind else { return nil }
+      guard state.head != 0 else {
+        if kind == .queue, state.released > 0 { state.hasMissed = true }
+        return nil
+      }
+      let head = state.places[Int(state.head) - 1]
+      guard head.kind == kind, !(isFollowing && head.hasFailed) else { return nil }
       let ticket = state.head - 1
       state.unlink(ticket)
       state.places[Int(ticket)].stage = .released
@@ -179,20 +207,62 @@ public final class WaitingRoom: Sendable {
     }
   }
 
-  /// A session that was admitted has looked, whatever came of it.
-  func settle() {
+  /// A session that was admitted has looked, whatever came of it. Returns whether a place may have become
+  /// free after it had, and found nobody: then the caller has the head look again.
+  @discardableResult
+  func settle() -> Bool {
     state.withLock { state in
       state.released -= 1
       assert(state.released >= 0)
       ahead.subtract(1, ordering: .relaxed)
+      defer { state.hasMissed = false }
+      return state.hasMissed
+    }
+  }
+
+  /// What a session waits for here, and since when, if the room has changed that.
+  func stay(of ticket: UInt32) -> (kind: Kind, kindSince: Instant) {
+    state.withLock { state in
+      let place = state.places[Int(ticket)]
+      assert(place.stage != .vacant)
+      return (place.kind, place.kindSince)
     }
   }
 
   // MARK: Attending, on the control loop
 
   /// What the head waits for, `nil` if nobody waits.
-  var headKind: Kind? {
-    state.withLock { $0.head == 0 ? nil : $0.places[Int($0.head) - 1].kind }
+  var headKind: Kind? { head?.kind }
+
+  /// The same, and where that one is in the order.
+  var head: (kind: Kind, sequence: UInt32)? {
+    state.withLock { state in
+      guard state.head != 0 else { return nil }
+      let place = state.places[Int(state.head) - 1]
+      return (place.kind, place.sequence)
+    }
+  }
+
+  /// The last number that was given in the order of arrival.
+  var lastSequence: UInt32 { state.withLock { $0.lastSequence } }
+
+  /// None is available: from now on those who have waited for a place wait for an endpoint. Takes as long
+  /// as there are such; their workers find out when they look at them next.
+  func holdAll(at now: Instant) {
+    state.withLock { state in
+      state.lastKind = .hold
+      guard state.queued > 0 else { return }
+      var next = state.head
+      while next != 0 {
+        let position = Int(next) - 1
+        next = state.places[position].next
+        guard state.places[position].kind == .queue else { continue }
+        state.places[position].kind = .hold
+        state.places[position].kindSince = now
+      }
+      state.held += state.queued
+      state.queued = 0
+    }
   }
 
   /// Gives up attending, unless somebody is here. Returns whether it has.

@@ -41,7 +41,7 @@ final class Worker<K: Kernel>: LoopCore {
   var random: SplitMix64
   var coalescing: Coalescing
   /// The endpoints whose sessions are being closed.
-  var closings: [SessionClosing] = []
+  var closings = SessionClosings()
 
   /// Sessions that were not done when their budget was spent, by the token of their client side.
   private var queued: [Token] = []
@@ -172,6 +172,7 @@ final class Worker<K: Kernel>: LoopCore {
     link.inbox.drain(into: &messages)
     for message in messages { receive(message) }
     messages.removeAll(keepingCapacity: true)
+    armClosings()
   }
 
   private func receive(_ message: WorkerMessage) {

@@ -99,6 +99,36 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test func whoeverSaysItsFirstWordLaterWasThereBefore() throws {
+    let (rig, clients) = try rigWithSessions(20)
+    rig.advance(milliseconds: 100)
+    try close(.drain(.seconds(3), over: .zero), in: rig)
+    rig.advance(milliseconds: 1000)
+    for client in clients { client.write("hello") }
+    rig.settle()
+    rig.advance(milliseconds: 2010)
+    #expect(count(rig) == 0)
+    #expect(count(rig, at: 1) == 10)
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func endpointsThatGoDownTogetherAreAllMeant() throws {
+    let (rig, _) = try rigWithSessions(40)
+    for endpoint in 0..<2 {
+      let closing = SessionClosing(
+        .drain(.seconds(1), over: .zero), of: EndpointIndex(endpoint), in: rig.topology,
+        at: rig.kernel.time)
+      rig.post(.closeSessions(try #require(closing)))
+    }
+    rig.settle()
+    rig.post(.keepSessions(of: EndpointIndex(1)))
+    rig.advance(milliseconds: 1010)
+    #expect(count(rig) == 0)
+    #expect(count(rig, at: 1) == 20)
+    for worker in rig.workers { #expect(worker.closings.count == 1) }
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func anEndpointThatGetsTheSlotLaterIsNotMeant() throws {
     let (rig, _) = try rigWithSessions(2)
     try close(.drain(.seconds(3), over: .zero), in: rig)

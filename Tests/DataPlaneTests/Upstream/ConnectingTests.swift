@@ -325,6 +325,21 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test func withoutItsQuorumAnUpstreamServesNobody() throws {
+    let rig = try Rig(RigPlan(ports: [9000, 9001]))
+    rig.topology.mark(0, .down)
+    rig.topology.upstreams[0].state.serving = .none
+    rig.topology.noteChange(ofUpstream: 0)
+    _ = rig.connectClient()
+    rig.settle()
+    #expect(rig.takeEnds().compactMap(\.end?.reason) == [.noQuorum])
+    rig.topology.mark(1, .down)
+    _ = rig.connectClient()
+    rig.settle()
+    #expect(rig.takeEnds().compactMap(\.end?.reason) == [.allDown])
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func anEndpointThatIsDownGetsNobodyAndKeepsWhomItHas() throws {
     let rig = try Rig(RigPlan(ports: [9000, 9001]))
     let first = rig.kernel.serve(9000, .accepts)

@@ -104,6 +104,51 @@ import Testing
     #expect(room.release(.queue)?.token == token(1))
   }
 
+  /// A place becomes free between a session's look and its return: nobody is at the head to be told.
+  @Test func aPlaceThatFindsNobodyIsRemembered() throws {
+    let room = WaitingRoom()
+    let entries = try (1...2).map { try enter(room, $0) }
+    for entry in entries {
+      _ = room.release(.queue)
+      #expect(room.admit(entry.ticket))
+    }
+    #expect(room.release(.queue) == nil)
+    _ = try enter(room, 1, sequence: entries[0].sequence)
+    // Once: it is for one of those who have looked.
+    #expect(room.settle())
+    #expect(room.release(.queue)?.token == token(1))
+    _ = try enter(room, 2, sequence: entries[1].sequence)
+    #expect(!room.settle())
+    // Without anybody who is looking, nobody can have missed anything.
+    let other = WaitingRoom()
+    #expect(other.release(.queue) == nil)
+    let first = try enter(other, 1)
+    _ = other.release(.queue)
+    #expect(other.admit(first.ticket))
+    #expect(!other.settle())
+  }
+
+  @Test func whoeverWaitsForAPlaceMayHaveToWaitForAnEndpoint() throws {
+    let room = WaitingRoom()
+    let entries = try (1...3).map { try enter(room, $0, $0 == 2 ? .hold : .queue) }
+    let moment = Instant(nanoseconds: 5)
+    room.holdAll(at: moment)
+    #expect(room.waiting == (0, 3))
+    let stays = entries.map { room.stay(of: $0.ticket) }
+    #expect(stays.map(\.kind) == [.hold, .hold, .hold])
+    #expect(stays.map { $0.kindSince == moment } == [true, false, true])
+    #expect(room.lastKind == .hold)
+    #expect((1...3).compactMap { _ in room.release(.hold)?.token.index } == [1, 2, 3])
+  }
+
+  @Test func whoeverHasFailedIsNotDrawnInByOthers() throws {
+    let room = WaitingRoom()
+    let entry = room.enter(worker: 0, token: token(1), kind: .queue, max: 9, hasFailed: true)
+    guard case .entered = entry else { throw TurnedAway() }
+    #expect(room.release(.queue, isFollowing: true) == nil)
+    #expect(room.release(.queue)?.token == token(1))
+  }
+
   @Test func aRoomIsAttendedToOnce() throws {
     let room = WaitingRoom()
     let first = try enter(room, 1)

@@ -77,8 +77,8 @@ import Testing
         } else {
           wait(token, own.sequence, room, places, all)
         }
-        room.settle()
-        if isServed || waiting[token] == nil { releaseNext(room, all) }
+        let hasMissed = room.settle()
+        if isServed || waiting[token] == nil || hasMissed { releaseNext(room, all) }
       }
     }
   }

@@ -237,6 +237,51 @@ extension Rig {
     rig.expectNothingLeft()
   }
 
+  /// The upstream has room for two, its endpoint for one: each of those who wait finds a place at the upstream
+  /// for a moment, and must not have the next one look for it.
+  @Test(arguments: [1, 2])
+  func whereTheUpstreamHasRoomAndItsEndpointsHaveNoneTheHeadLooksNowAndThen(workers: Int) throws {
+    let rig = try waitingRig(
+      sessionsMax: 1, upstreamMax: 2, queue: QueuePlan(), workers: workers)
+    let server = rig.kernel.serve(9000, .accepts)
+    let clients = rig.connectClients(4)
+    rig.advance(milliseconds: 1000)
+    #expect(rig.waiting == (3, 0))
+    for number in 1..<4 {
+      clients[number - 1].reset()
+      rig.settle()
+      try #require(server.accepted.count == number + 1)
+      #expect(server.accepted[number].readText() == "\(number) ")
+    }
+    rig.expectNothingLeft()
+  }
+
+  /// The same when sessions fail after a while at an endpoint that has room: each leaves its place to the
+  /// others, who fare no better.
+  @Test func sessionsThatFailDoNotLetEachOtherInWithoutPause() throws {
+    let rig = try waitingRig(
+      ports: [9000, 9001], sessionsMax: 1, upstreamMax: 2, queue: QueuePlan(), workers: 2)
+    let refusing = rig.kernel.serve(9000, .refuses)
+    rig.kernel.serve(9001, .accepts)
+    _ = rig.connectClients(6)
+    let before = refusing.attemptCount
+    rig.advance(milliseconds: 1000)
+    #expect(refusing.attemptCount - before <= 12)
+    rig.expectNothingLeft()
+  }
+
+  @Test func sessionsThatAreAcceptedAndResetDoNotLetEachOtherInWithoutPause() throws {
+    let rig = try waitingRig(
+      ports: [9000, 9001, 9002], sessionsMax: 1, upstreamMax: 3, queue: QueuePlan(), workers: 2)
+    let servers = [rig.kernel.serve(9000, .resets), rig.kernel.serve(9001, .resets)]
+    rig.kernel.serve(9002, .accepts)
+    _ = rig.connectClients(6)
+    let before = servers.map(\.attemptCount).reduce(0, +)
+    rig.advance(milliseconds: 1000)
+    #expect(servers.map(\.attemptCount).reduce(0, +) - before <= 40)
+    rig.expectNothingLeft()
+  }
+
   @Test func aDrainingWorkerLetsThemWait() throws {
     let rig = try waitingRig(sessionsMax: 1, queue: QueuePlan())
     let server = rig.kernel.serve(9000, .accepts)
@@ -384,6 +429,72 @@ extension Rig {
     rig.expectNothingLeft()
   }
 
+  @Test func whoeverQueuesIsHeldWhenNobodyIsThereAnyMore() throws {
+    let rig = try waitingRig(
+      sessionsMax: 1, queue: QueuePlan(length: 10, timeout: .milliseconds(500)),
+      hold: HoldPlan(timeout: .seconds(30), ratePerSecond: 50))
+    let server = rig.kernel.serve(9000, .accepts)
+    let clients = rig.connectClients(3)
+    #expect(rig.waiting == (2, 0))
+    rig.topology.mark(0, .down)
+    rig.advance(milliseconds: 100)
+    let late = rig.connectClients(1, from: 3)
+    #expect(rig.waiting == (0, 3))
+    rig.advance(milliseconds: 3000)
+    #expect((clients + late).allSatisfy { $0.readEnd() == .wouldBlock })
+    #expect(rig.statistics.queueTimeouts == 0)
+    clients[0].reset()
+    rig.settle()
+    rig.topology.mark(0, .up)
+    rig.advance(milliseconds: 100)
+    #expect(server.accepted.count == 2)
+    #expect(server.accepted.last?.readText() == "1 ")
+    // Those behind have no place now, and most of the time for that is left.
+    rig.advance(milliseconds: 300)
+    #expect((clients + late).dropFirst().allSatisfy { $0.readEnd() == .wouldBlock })
+    #expect(rig.statistics.queued == 2)
+    #expect(rig.statistics.held == 3)
+    rig.expectNothingLeft()
+  }
+
+  @Test func theTimeInTheHoldIsNoneInTheQueue() throws {
+    let rig = try waitingRig(sessionsMax: 1, queue: QueuePlan(), hold: hold)
+    rig.kernel.serve(9000, .accepts)
+    rig.topology.mark(0, .down)
+    let clients = rig.connectClients(2)
+    rig.advance(milliseconds: 8000, step: 50)
+    rig.topology.mark(0, .up)
+    rig.advance(milliseconds: 200)
+    #expect(rig.waiting == (1, 0))
+    rig.advance(milliseconds: 4700, step: 50)
+    #expect(clients[1].readEnd() == .wouldBlock)
+    rig.advance(milliseconds: 300, step: 50)
+    #expect(clients[1].readEnd() == .failed(.connectionReset))
+    #expect(rig.takeEnds().compactMap(\.end?.reason) == [.queueTimedOut])
+    rig.expectNothingLeft()
+  }
+
+  @Test func moreNewcomersThanTheRateDoNotKeepTheRoomOccupied() throws {
+    let rig = try waitingRig(hold: hold)
+    let server = rig.kernel.serve(9000, .accepts)
+    rig.topology.mark(0, .down)
+    _ = rig.connectClients(20)
+    rig.advance(milliseconds: 100, step: 5)
+    rig.topology.mark(0, .up)
+    // Two hundred come per second, and fifty go on.
+    for number in 20..<420 {
+      _ = rig.connectClients(1, from: number)
+      rig.advance(milliseconds: 5, step: 5)
+      if number == 80 { #expect((14...17).contains(server.accepted.count)) }
+    }
+    #expect(rig.waiting == (0, 0))
+    // Several go on at once at the end, and the network has an order of its own.
+    let texts = server.accepted.map { $0.readText() }
+    #expect(texts[..<20].elementsEqual((0..<20).map { "\($0) " }))
+    #expect(Set(texts) == Set((0..<420).map { "\($0) " }))
+    rig.expectNothingLeft()
+  }
+
   @Test func aQueueWithoutAHoldIsEmptiedWhenAllAreDown() throws {
     let rig = try waitingRig(sessionsMax: 1, queue: QueuePlan(length: 100, timeout: .seconds(60)))
     rig.kernel.serve(9000, .accepts)
@@ -394,5 +505,34 @@ extension Rig {
     #expect(Set(rig.takeEnds().compactMap(\.end?.reason)) == [.allDown])
     #expect(clients[0].readEnd() == .wouldBlock)
     rig.expectNothingLeft()
+  }
+}
+
+@Suite struct PaceGrowthTests {
+  private func moment(_ milliseconds: UInt64) -> Instant {
+    Instant(nanoseconds: 1_000_000_000 + milliseconds * 1_000_000)
+  }
+
+  @Test func thePaceDoublesFourTimesASecond() {
+    var growth = PaceGrowth()
+    for milliseconds in 0...1000 as ClosedRange<UInt64> {
+      growth.look(now: moment(milliseconds), failures: 7)
+      growth.noteRelease()
+    }
+    #expect(growth.doublings == 4)
+    #expect(growth.interval(of: 16_000_000) == 1_000_000)
+    for step in 5...100 as ClosedRange<UInt64> { growth.look(now: moment(250 * step), failures: 7) }
+    #expect(growth.interval(of: 10_000_000) == PaceGrowth.intervalMin)
+  }
+
+  @Test func itBeginsAnewWhenMostFailAndOnlyThen() {
+    var growth = PaceGrowth()
+    growth.look(now: moment(0), failures: 0)
+    for _ in 0..<10 { growth.noteRelease() }
+    growth.look(now: moment(250), failures: 5)
+    #expect(growth.doublings == 1)
+    for _ in 0..<10 { growth.noteRelease() }
+    growth.look(now: moment(500), failures: 11)
+    #expect(growth.doublings == 0)
   }
 }
