@@ -180,8 +180,8 @@ extension Codec<EWMADraft> {
           .choice(
             ["connect": .connect, "first_byte": .firstByte]),
           standard: ewmaStandard.measure,
-          "`connect`: how long connecting takes; `first_byte`: from the first byte to the endpoint to "
-            + "the first byte back."),
+          "`connect`: how long connecting takes; `first_byte`: from the last byte to the endpoint to the "
+            + "first byte back."),
         field(
           "decay", \.decay, .duration(.milliseconds(10)...(.seconds(3600))),
           standard: ewmaStandard.decay, "After how long a measurement counts for about a third."),

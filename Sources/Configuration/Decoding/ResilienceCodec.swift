@@ -203,7 +203,8 @@ extension Codec<HoldDraft> {
             let number = text.prefix { $0.isNumber }
             return text == number + "/s" ? "write `\(number)`: it is per second" : nil
           }, standard: holdStandard.ratePerSecond,
-          "How many go on per second, over all workers."),
+          "How many of those who waited go on per second once an endpoint is back, over all workers."
+        ),
       ])
   }
 }
