@@ -70,6 +70,8 @@ extension Program {
     endedWithin patience: Duration? = nil
   ) async throws -> ProgramEnd {
     let loop = Loop.ofTask
+    // What is late already is not begun.
+    guard loop.now < deadline else { throw ProgramDelay() }
     var ends: [CInt] = [-1, -1]
     let made = clinux_pipe(&ends)
     guard made == 0 else { throw Errno(rawValue: -made) }
