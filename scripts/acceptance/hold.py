@@ -1,4 +1,4 @@
-"""Nobody serves for five seconds, and 200 clients wait: all are served then, at the rate, in order.
+"""Nobody serves for five seconds, and 200 clients wait to the end: all are served then, at the rate, in order.
 
 Twice: with checks, by which the proxy knows that the endpoint is down and when it is up, and
 without, where it has to try. The endpoint tells when it accepted whom; so the rate is seen from
@@ -17,8 +17,9 @@ from lab.proxies import free_port, wait_until
 from lab.sluice import Sluice
 from traffic import connect
 
-CLIENTS = 200
+# Who is gone before an endpoint is there, and who comes in all.
 GIVE_UP = 10
+CLIENTS = 200 + GIVE_UP
 RATE = 50
 DOWN_SECONDS = 5.0
 # A probe finds out four times a second, a check ten times.
