@@ -360,9 +360,12 @@ def all_are_up(proxy: Sluice, count: int) -> bool:
 
 
 def record_of(failure: Failure, ends: dict[str, list[Line]]) -> Line | None:
-    """The record of a session that has failed: the first of its client's address that is not older."""
+    """The record of a session that has failed: the first of its client's address that began no sooner.
+
+    On loopback a port may serve again a moment after its last connection (tcp(7), tcp_tw_reuse).
+    """
     for line in ends.get(failure.client, []):
-        if line.time >= failure.began - 0.002:
+        if line.time - float(line.pairs["duration_ms"]) / 1000 >= failure.began - 0.002:
             return line
     return None
 
@@ -410,7 +413,7 @@ def judge(turns: list[Turn], tally: Tally, ends: dict[str, list[Line]]) -> bool:
                 latest_begin = max(latest_begin, failure.began - turn.began)
                 latest_end = max(latest_end, failure.ended - turn.began)
                 if line is not None and line.pairs["endpoint"] != text(turn.endpoint):
-                    complaints.append(f"at an endpoint that was well | {line.text}")
+                    complaints.append(f"at an endpoint that was well | {failure.what} | {line.text}")
         holds = connects == 0 and latest_begin <= known_within and latest_end <= over_within
         holds = holds and not complaints and sessions > 0
         is_good = is_good and holds
