@@ -39,8 +39,8 @@ import Testing
       ("x: ", { _ in "[::]:80 ${" }),
     ]
     for (head, line) in worst {
-      let small = elapsed(64 << 10, head, line)
-      let large = elapsed(256 << 10, head, line)
+      let small = elapsed(32 << 10, head, line)
+      let large = elapsed(128 << 10, head, line)
       // Sixteen times would be quadratic; the rest is room for a busy machine.
       #expect(large < small * 11 + .milliseconds(200), "\(head): \(small), \(large)")
     }

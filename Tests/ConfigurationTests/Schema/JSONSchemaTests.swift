@@ -32,7 +32,7 @@ import Testing
   func casesForTheOtherJudge() {
     guard let path = getenv("SLUICE_SCHEMA_CASES") else { return }
     var text = ""
-    for (seed, document) in documents(count: 3000) {
+    for (seed, document) in documents(count: 2000) {
       let line = document.value.line
       let found = decodeFile(Array(line.utf8), environment: ShapeGenerator.environment)
       let record = JSON.object([
