@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a pick costs, by policy, with few and with many endpoints: one JSON object. A pick is measured with
-// what belongs to it: counting the session, and giving it back when it is over. A thousand sessions are held.
+// What a pick costs, by policy, with few and with many endpoints: one JSON object. A pick is measured
+// with what belongs to it: counting the session, and giving it back when it is over. A thousand
+// sessions are held.
 
 import Addressing
 import Balancing

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Consistent hashing by a table of places: a key belongs to a place, a place to an entry. The table holds all
-// entries, also those that cannot serve at the moment: a key whose entry cannot goes to the place of its
-// next hash. So nobody else moves, everybody is back when it can, and whoever knows the entries agrees.
+// Consistent hashing by a table of places: a key belongs to a place, a place to an entry. The table
+// holds all entries, also those that cannot serve at the moment: a key whose entry cannot goes to the
+// place of its next hash. So nobody else moves, everybody is back when it can, and whoever knows the
+// entries agrees.
 //
 // How a place finds its entry depends only on what the entries are (`identity`) and on their weights,
 // never on their order.
@@ -90,8 +91,8 @@ extension PlaceTable {
     }
   }
 
-  /// Maglev (Eisenbud et al., 2016), weighted: entries take places in turn, each in an order of its own. Shares
-  /// are even to about one place; who leaves moves few places of others.
+  /// Maglev (Eisenbud et al., 2016), weighted: entries take places in turn, each in an order of its
+  /// own. Shares are even to about one place; who leaves moves few places of others.
   public static func maglev(_ entries: [Entry], places: Int) -> PlaceTable {
     precondition(places > 1)
     var owners = [Int32](repeating: -1, count: places)

@@ -113,7 +113,8 @@ public struct HealthCheckPlan: Hashable, Sendable {
   }
 
   /// Makes a check; the defaults are those of the configuration. Without a value, `down` is `up`, and
-  /// `changing` is what `changingStandard` says, and `initial` is `.down` where a role is asked for, otherwise `.up`.
+  /// `changing` is what `changingStandard` says, and `initial` is `.down` where a role is asked for,
+  /// otherwise `.up`.
   public init(
     _ kind: Kind, target: Target = .endpoint, up: Duration = .seconds(2), down: Duration? = nil,
     changing: Duration? = nil, timeout: Duration = .seconds(1), rise: Int = 2, fall: Int = 3,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGHUP: the file is read again and taken up while sessions go on. Port 0 in an unchanged listener stays the
-// port that the kernel chose, for the listener is not opened again.
+// SIGHUP: the file is read again and taken up while sessions go on. Port 0 in an unchanged listener
+// stays the port that the kernel chose, for the listener is not opened again.
 
 import Foundation
 import Glibc

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Health checks on their way to the plan: defaults are filled in, and what only shows beside the
-// endpoints is said here: a port for a socket that has none. What else is wrong with a check is in CheckMeaning.swift.
+// endpoints is said here: a port for a socket that has none. What else is wrong with a check is in
+// CheckMeaning.swift.
 
 import Addressing
 import Plan

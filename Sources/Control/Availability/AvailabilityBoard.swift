@@ -46,7 +46,8 @@ final class AvailabilityBoard {
   private var grewAt = Instant(nanoseconds: 0)
   private var hasBegun = false
 
-  /// An empty board. `tell` is called with everything that others have to act on, after the states were set.
+  /// An empty board. `tell` is called with everything that others have to act on, after the states were
+  /// set.
   init(logger: Logger, tell: @escaping (BoardChange) -> Void) {
     self.logger = logger
     self.tell = tell

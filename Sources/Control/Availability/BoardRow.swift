@@ -101,8 +101,8 @@ final class BoardRow {
     OutlierTally(endpoints: count, up: healthyCount, ejected: ejectedCount, needed: needed)
   }
 
-  /// The one that comes back first because too few are left: the upstream would serve nobody or be in panic,
-  /// and would not be with those that are ejected. `nil`: none has to, or it would not help.
+  /// The one that comes back first because too few are left: the upstream would serve nobody or be in
+  /// panic, and would not be with those that are ejected. `nil`: none has to, or it would not help.
   var neededAgain: BoardEntry? {
     guard healthyCount < needed, ejectedCount > 0 else { return nil }
     let candidates = entries.filter {

@@ -8,8 +8,8 @@ import Plan
 import Reactor
 
 extension ControlPlane {
-  /// Has the endpoints of the plan on the board as they are now, checks those that are to be checked, and no
-  /// others.
+  /// Has the endpoints of the plan on the board as they are now, checks those that are to be checked,
+  /// and no others.
   func followEndpoints() {
     guard let running else { return }
     let topology = running.topology

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One check of one endpoint: a connection of its own, what is asked and answered, all within the timeout; or
-// a script that is run; or several such at the same time. A check ends its connection with a reset. An
-// orderly end would leave a port in TIME_WAIT for a minute here or there, and with hundreds of checks a
-// second that is tens of thousands; and a server that still sends sees that nobody listens. Where a
-// protocol has a goodbye, it is said before (`Conversation.leave`).
+// One check of one endpoint: a connection of its own, what is asked and answered, all within the
+// timeout; or a script that is run; or several such at the same time. A check ends its connection with
+// a reset. An orderly end would leave a port in TIME_WAIT for a minute here or there, and with hundreds
+// of checks a second that is tens of thousands; and a server that still sends sees that nobody listens.
+// Where a protocol has a goodbye, it is said before (`Conversation.leave`).
 
 import Addressing
 import EventLoop

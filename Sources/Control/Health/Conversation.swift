@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection of one check, as the kinds of checks use it: every wait ends with the check's deadline, and
-// what is read in all has a bound, however the server cuts it.
+// The connection of one check, as the kinds of checks use it: every wait ends with the check's
+// deadline, and what is read in all has a bound, however the server cuts it.
 
 import EventLoop
 import Reactor

@@ -131,9 +131,9 @@ final class HealthMonitor: @unchecked Sendable {
   // MARK: Subjects
 
   /// From now on these are checked, and no others. Who was checked before keeps verdict, counts and
-  /// schedule; if the check itself is another one, it is made soon. New ones begin as their plan says, and
-  /// so does one that is asked for another role than before; both are checked soon. Who got no sessions and is
-  /// not checked any more is reported as up: nobody vouches against it any longer.
+  /// schedule; if the check itself is another one, it is made soon. New ones begin as their plan says,
+  /// and so does one that is asked for another role than before; both are checked soon. Who got no
+  /// sessions and is not checked any more is reported as up: nobody vouches against it any longer.
   func replace(with subjects: [HealthSubject]) {
     loop.checkIsolated()
     let before = endpoints

@@ -10,9 +10,9 @@
 //        the first check    the first check failed
 //            was good
 //
-// Where an endpoint begins, the plan says. As up, unless it says otherwise: until a verdict there is nothing
-// against it, and a proxy that served nobody until the first checks are over would turn every start into
-// an outage.
+// Where an endpoint begins, the plan says. As up, unless it says otherwise: until a verdict there is
+// nothing against it, and a proxy that served nobody until the first checks are over would turn every
+// start into an outage.
 
 import Plan
 import Reactor

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounds of a plan that can never be reached, because the open-files limit, or another bound, has no room
-// for so many sessions: who has written them expects more than there will be. Said by `sluice check`, in the
-// environment of whoever runs it.
+// Bounds of a plan that can never be reached, because the open-files limit, or another bound, has no
+// room for so many sessions: who has written them expects more than there will be. Said by `sluice
+// check`, in the environment of whoever runs it.
 
 import Plan
 import Reactor

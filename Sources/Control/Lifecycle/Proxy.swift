@@ -13,9 +13,10 @@ public enum Proxy {
   /// The signals that a proxy acts upon.
   static let signals: [SignalNumber] = [.terminate, .interrupt, .hangUp, .user1]
 
-  /// Blocks the signals that a proxy acts upon, so that they come to it alone, and ignores SIGPIPE, since
-  /// splice(2) has no way to ask for EPIPE alone. SIGCHLD is as at the beginning of the world: whoever started
-  /// this process may ignore it, and then no child can be waited for. Call it before the process has any thread.
+  /// Blocks the signals that a proxy acts upon, so that they come to it alone, and ignores SIGPIPE,
+  /// since splice(2) has no way to ask for EPIPE alone. SIGCHLD is as at the beginning of the world:
+  /// whoever started this process may ignore it, and then no child can be waited for. Call it before
+  /// the process has any thread.
   public static func takeSignals() {
     SignalNumber.block(signals)
     clinux_ignore_signal(SIGPIPE)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Changes of the plan while it is carried out: a file that is read again, host names that stand for
-// other addresses than before, and files that list other endpoints. They are taken up one after another, each as a whole or not at all: what is
-// in the way is found out before the first worker hears of it.
+// other addresses than before, and files that list other endpoints. They are taken up one after
+// another, each as a whole or not at all: what is in the way is found out before the first worker hears
+// of it.
 
 import Addressing
 import DataPlane

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a reload cannot change, because threads and their tables were made by it at the start. A new file may
-// say otherwise; the rest of it is taken up, and what needs a restart is told.
+// What a reload cannot change, because threads and their tables were made by it at the start. A new
+// file may say otherwise; the rest of it is taken up, and what needs a restart is told.
 
 import Plan
 

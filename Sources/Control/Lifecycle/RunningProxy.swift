@@ -213,8 +213,8 @@ final class RunningProxy {
     for worker in workers { tell(worker, message) }
   }
 
-  /// Leaves a message for one worker. Returns false, and nothing is left, when it has no room for one or was
-  /// told to stop.
+  /// Leaves a message for one worker. Returns false, and nothing is left, when it has no room for one
+  /// or was told to stop.
   func post(_ message: WorkerMessage, to worker: Int) -> Bool {
     !isStopped && workers[worker].link.inbox.post(message)
   }

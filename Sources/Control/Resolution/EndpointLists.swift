@@ -84,8 +84,9 @@ struct PathTurns {
     places = places.filter { paths.contains($0.key) || $0.value.available == 0 }
   }
 
-  /// Runs `body`, which may block, on a thread of `pool`, once the place is free, and has it free again when
-  /// `body` has returned, however long after the deadline. Throws what `body` and the pool do, and `WaitError`.
+  /// Runs `body`, which may block, on a thread of `pool`, once the place is free, and has it free again
+  /// when `body` has returned, however long after the deadline. Throws what `body` and the pool do, and
+  /// `WaitError`.
   static func run<Success: Sendable>(
     _ place: EventLoop.Semaphore, on pool: BlockingPool, until deadline: Instant,
     _ body: @escaping @Sendable () throws -> Success
@@ -272,7 +273,8 @@ extension ControlPlane {
       guard old != endpoints else { continue }
       var new = plan
       new.upstreams[position].replaceListed(with: endpoints)
-      // The configuration may have changed since it was read, and names that it has made nobody's be forgotten.
+      // The configuration may have changed since it was read, and names that it has made nobody's be
+      // forgotten.
       var reasons = endpoints.compactMap(new.upstreams[position].refusal(of:))
       if reasons.isEmpty { reasons = await learnNames(of: new) }
       if reasons.isEmpty { reasons = await takeUp(new) }

@@ -217,8 +217,8 @@ final class AresChannel {
   /// What is said where no server was left to ask: the library does not tell then why.
   static let nobody = DNSFailure(reason: "no name server can be reached")
 
-  /// What is said where a server does not understand the question, as one without EDNS may say of the second
-  /// one of a pair: the library asks once more without, and does that once for a whole channel.
+  /// What is said where a server does not understand the question, as one without EDNS may say of the
+  /// second one of a pair: the library asks once more without, and does that once for a whole channel.
   static let malformedQuestion = DNSFailure(reason: words(ARES_EFORMERR))
 
   private static func reply(_ status: CInt, _ bytes: UnsafeBufferPointer<UInt8>) -> DNSReply {

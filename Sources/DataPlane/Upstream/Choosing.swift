@@ -92,9 +92,9 @@ extension Roster {
   /// How many of a key's places are looked at before the key draws by weight.
   private static var placesMax: Int { 64 }
 
-  /// The member that a key belongs to, or the next one of the key that may be picked and has room. A member
-  /// whose load is bounded, in percent of its share of all sessions, has no room beyond that, as long as another
-  /// one has (Mirrokni, Thorup and Zadimoghaddam, 2018).
+  /// The member that a key belongs to, or the next one of the key that may be picked and has room. A
+  /// member whose load is bounded, in percent of its share of all sessions, has no room beyond that, as
+  /// long as another one has (Mirrokni, Thorup and Zadimoghaddam, 2018).
   func owner(of key: UInt64, _ tried: UInt64, loadPercent: Int?) -> Int? {
     guard let places else { return nil }
     let bound = loadPercent.map { LoadBound(percent: $0, self) }

@@ -161,9 +161,9 @@ extension Worker {
       decayNanoseconds: topology.upstreams[number].decayNanoseconds)
   }
 
-  /// Nothing had come back from the endpoint before these bytes moved. The time of an answer
-  /// counts from the last bytes to it, so that a client that thinks while it asks does not make the endpoint look slow; if the endpoint
-  /// speaks first, from the connection.
+  /// Nothing had come back from the endpoint before these bytes moved. The time of an answer counts
+  /// from the last bytes to it, so that a client that thinks while it asks does not make the endpoint
+  /// look slow; if the endpoint speaks first, from the connection.
   func noteFirstBytes(_ session: UnsafeMutablePointer<Session>, uploaded: UInt64) {
     if session.pointee.search.hasLeftPlace {
       // It will not come back for that any more, whatever becomes of it. (When it was merely connected, it

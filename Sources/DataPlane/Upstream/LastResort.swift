@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// That an endpoint is ejected is a guess from a few sessions. For a session that every other endpoint has failed,
-// the guess is the better chance: it is tried at those that are left out before it is given up. Who serves it
-// is back in service.
+// That an endpoint is ejected is a guess from a few sessions. For a session that every other endpoint
+// has failed, the guess is the better chance: it is tried at those that are left out before it is given
+// up. Who serves it is back in service.
 
 import Balancing
 

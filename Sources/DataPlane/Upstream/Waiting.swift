@@ -176,9 +176,9 @@ extension Worker {
     if !isBack || hasMissed { releaseNext(admission.upstream, isFollowing: true) }
   }
 
-  /// Has the next one look that waits for a place. `isFollowing`: because another one was let in. Not, then,
-  /// one that has failed: it would find the place of the one before, which has failed meanwhile, and both
-  /// would take turns without end.
+  /// Has the next one look that waits for a place. `isFollowing`: because another one was let in. Not,
+  /// then, one that has failed: it would find the place of the one before, which has failed meanwhile,
+  /// and both would take turns without end.
   func releaseNext(_ upstream: UpstreamState, isFollowing: Bool = false) {
     guard upstream.room.isOccupied else { return }
     _ = upstream.release(.queue, isFollowing: isFollowing, post: post)

@@ -165,9 +165,10 @@ public final class WaitingRoom: Sendable {
 
   // MARK: Releasing, on any thread
 
-  /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back. Whoever
-  /// is looking at the moment hears of a place that finds no head (`settle`). `isFollowing`: only because
-  /// another one was let in, so that there may be more; not for who was let in before and failed.
+  /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back.
+  /// Whoever is looking at the moment hears of a place that finds no head (`settle`). `isFollowing`:
+  /// only because another one was let in, so that there may be more; not for who was let in before and
+  /// failed.
   func release(_ kind: Kind, isFollowing: Bool = false) -> (
     worker: Int, token: Token, ticket: UInt32
   )? {

@@ -76,8 +76,8 @@ public enum WorkerReport: Sendable {
   /// Accepting goes on.
   case acceptResumed(AcceptPause)
   /// As many sessions in a row have failed at this endpoint as its upstream's `outlier` says, over all
-  /// workers. Said once, until one is served there or the count is set. Told by its state, since its slot may
-  /// be another's by the time that somebody reads this.
+  /// workers. Said once, until one is served there or the count is set. Told by its state, since its
+  /// slot may be another's by the time that somebody reads this.
   case endpointFailing(EndpointState)
   /// A session was served at an endpoint after that; its connection has stood `since` then.
   case endpointServed(EndpointState, since: Instant)

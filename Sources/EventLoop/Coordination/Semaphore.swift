@@ -22,8 +22,8 @@ public final class Semaphore: Sendable {
   /// How many permits can be taken without waiting.
   public var available: Int { state.withLock { $0.permits } }
 
-  /// Takes a permit; suspends the calling task, which must run on a loop, until there is one for it. Whoever
-  /// takes one gives it back with `release`; `withPermit` does both.
+  /// Takes a permit; suspends the calling task, which must run on a loop, until there is one for it.
+  /// Whoever takes one gives it back with `release`; `withPermit` does both.
   public func acquire(until deadline: Instant = .distantFuture) async throws(WaitError) {
     let engine = Loop.ofTask.engine
     if takeNow() { return }

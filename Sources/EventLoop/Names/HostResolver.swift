@@ -35,7 +35,8 @@ public struct HostResolver: Sendable {
 
   /// A resolver that looks names up on the threads of `pool`, as many at once as that has. It should do
   /// nothing else: a name server that does not answer holds its threads. `lookUp` is the system's own
-  /// way (getaddrinfo(3): /etc/hosts, DNS and whatever else nsswitch.conf(5) names) unless another is given.
+  /// way (getaddrinfo(3): /etc/hosts, DNS and whatever else nsswitch.conf(5) names) unless another is
+  /// given.
   public init(pool: BlockingPool, lookUp: @escaping LookUp = HostResolver.systemAddresses) {
     self.pool = pool
     self.lookUp = lookUp

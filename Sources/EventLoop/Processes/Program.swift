@@ -60,11 +60,11 @@ extension Program {
   /// nothing; what it writes is read all the time, and the last `outputBytesMax` bytes are kept. No signal
   /// is blocked or ignored in it, and no descriptor of this process is open.
   ///
-  /// It must run by `deadline`, and may then take as long as `patience` says. Throws `ProgramDelay` when it
-  /// does not run by then, and `WaitError` when the task is cancelled or its time is up: then the program and
-  /// all of its group have been sent SIGKILL, and will be reaped without anybody waiting. Throws `Errno` when it
-  /// cannot be started, or something else has taken notice of its end, and `BlockingPoolError` when the pool
-  /// does not start it.
+  /// It must run by `deadline`, and may then take as long as `patience` says. Throws `ProgramDelay`
+  /// when it does not run by then, and `WaitError` when the task is cancelled or its time is up: then
+  /// the program and all of its group have been sent SIGKILL, and will be reaped without anybody
+  /// waiting. Throws `Errno` when it cannot be started, or something else has taken notice of its end,
+  /// and `BlockingPoolError` when the pool does not start it.
   public func run(
     on pool: BlockingPool, startedBy deadline: Instant = .distantFuture,
     endedWithin patience: Duration? = nil
@@ -191,8 +191,8 @@ private final class CStrings {
   }
 }
 
-/// A process, by its descriptor. The loop holds it until the process has ended, whoever waits for it or not,
-/// and so every process is reaped.
+/// A process, by its descriptor. The loop holds it until the process has ended, whoever waits for it or
+/// not, and so every process is reaped.
 private final class ProcessWatch: Watch, @unchecked Sendable {
   // SAFETY: as its base class.
   /// How long the rest of a group that was killed is given before it is looked at again; doubled each time.
@@ -239,7 +239,8 @@ private final class ProcessWatch: Watch, @unchecked Sendable {
     return true
   }
 
-  /// Takes notice of the ends of what has become this process's child. Returns whether there is no more of it.
+  /// Takes notice of the ends of what has become this process's child. Returns whether there is no more
+  /// of it.
   private static func reapGroup(_ id: CInt) -> Bool {
     var result: CInt = 1
     while result == 1 || result == -EINTR { result = clinux_reap_group(id, 0) }
@@ -252,8 +253,8 @@ private final class ProcessWatch: Watch, @unchecked Sendable {
     _ = clinux_kill_group(id)
   }
 
-  /// Waits until the process has ended; ends it when the wait ends before that. Throws `WaitError`, or what the
-  /// kernel says when it does not tell how it has ended.
+  /// Waits until the process has ended; ends it when the wait ends before that. Throws `WaitError`, or
+  /// what the kernel says when it does not tell how it has ended.
   func waitEnded(until deadline: Instant) async throws -> ProgramEnd.Status {
     while true {
       if let outcome { return try outcome.get() }

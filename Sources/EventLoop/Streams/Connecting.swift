@@ -71,9 +71,9 @@ extension Stream {
   }
 
   /// Connects to a host: looks its name up and tries its addresses in turn, best first and the families
-  /// by turns, each after the one before it has failed or `attemptDelay` has gone by. The first that stands is
-  /// returned, the others are closed (RFC 8305; both families are looked up in one call, so no family
-  /// is waited for). `attemptDelay` is at least 10 ms. Loop's thread.
+  /// by turns, each after the one before it has failed or `attemptDelay` has gone by. The first that
+  /// stands is returned, the others are closed (RFC 8305; both families are looked up in one call, so
+  /// no family is waited for). `attemptDelay` is at least 10 ms. Loop's thread.
   ///
   /// Throws `HostConnectError` when every address has failed; `StreamError.cancelled` or `deadlinePassed`;
   /// and what `HostResolver.addresses` throws.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connected socket on a loop: what it keeps between the calls of its stream, and what happens to it when no
-// task looks. Sending what is buffered, the end of the write half behind it, and the close behind
-// that are done by the loop, so they outlive the tasks and the stream itself.
+// A connected socket on a loop: what it keeps between the calls of its stream, and what happens to it
+// when no task looks. Sending what is buffered, the end of the write half behind it, and the close
+// behind that are done by the loop, so they outlive the tasks and the stream itself.
 //
 //     open ──close()──▶ sending what is buffered ──▶ throwing away what still arrives ──▶ closed
 //       │                       └──── linger over, or failed: reset ──┴────────────────────▲

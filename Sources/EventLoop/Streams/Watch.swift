@@ -4,9 +4,9 @@
 // is remembered here: system calls take it away again when they find nothing (EAGAIN). So a task that
 // finds something at once never waits, and one that waits costs no further call to epoll.
 //
-// A watch owns its descriptor. Whoever waits while it is closed is woken and finds it closed. The loop holds
-// every watch until it is closed, so that bytes that are still to be sent outlive the stream they were
-// written to.
+// A watch owns its descriptor. Whoever waits while it is closed is woken and finds it closed. The loop
+// holds every watch until it is closed, so that bytes that are still to be sent outlive the stream they
+// were written to.
 
 import CLinux
 import Reactor

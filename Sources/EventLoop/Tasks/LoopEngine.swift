@@ -169,8 +169,8 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
   func runUntilStopped() {
     while !isStopping { turn() }
     registry.cancelAll()
-    // What was called before the end is called; what was closed is delivered, each stream for as long as its
-    // linger lasts; what is still open then is dropped.
+    // What was called before the end is called; what was closed is delivered, each stream for as long
+    // as its linger lasts; what is still open then is dropped.
     var rounds = 0
     while true {
       while registry.hasTasks || hasWork || lingering > 0 { turn() }

@@ -136,8 +136,9 @@ public struct PeerAddress: Hashable, Sendable {
     }
   }
 
-  /// The first bits of an IP client's address, without its port, the rest being 0; `nil` for others. An IPv4
-  /// address is in the lower word's lower half, also one that came as an IPv6 address (RFC 4291, 2.5.5.2).
+  /// The first bits of an IP client's address, without its port, the rest being 0; `nil` for others. An
+  /// IPv4 address is in the lower word's lower half, also one that came as an IPv6 address (RFC 4291,
+  /// 2.5.5.2).
   public func prefix(v4 bits4: Int, v6 bits6: Int) -> (high: UInt64, low: UInt64)? {
     switch family {
     case .v4: return (0, PeerAddress.masked(low, bits: bits4 + 32))

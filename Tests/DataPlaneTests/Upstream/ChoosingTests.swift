@@ -18,8 +18,8 @@ import Testing
 
   // MARK: All policies
 
-  /// A worker that is late counts in the roster of an earlier topology. That of the latest one must know of it
-  /// once all have come, even if nobody ever came to the topology that it was made for.
+  /// A worker that is late counts in the roster of an earlier topology. That of the latest one must
+  /// know of it once all have come, even if nobody ever came to the topology that it was made for.
   @Test func whatWasCountedInAnEarlierRosterIsKnownWhenAllHaveCome() throws {
     var plan = RigPlan(ports: [1, 2])
     plan.workers = 2

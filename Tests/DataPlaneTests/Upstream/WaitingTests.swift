@@ -237,8 +237,8 @@ extension Rig {
     rig.expectNothingLeft()
   }
 
-  /// The upstream has room for two, its endpoint for one: each of those who wait finds a place at the upstream
-  /// for a moment, and must not have the next one look for it.
+  /// The upstream has room for two, its endpoint for one: each of those who wait finds a place at the
+  /// upstream for a moment, and must not have the next one look for it.
   @Test(arguments: [1, 2])
   func whereTheUpstreamHasRoomAndItsEndpointsHaveNoneTheHeadLooksNowAndThen(workers: Int) throws {
     let rig = try waitingRig(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals that are read. The test's process has threads that block nothing, so each test has a thread of its
-// own, and sends its signals to that alone.
+// Signals that are read. The test's process has threads that block nothing, so each test has a thread
+// of its own, and sends its signals to that alone.
 
 import EventLoop
 import Glibc

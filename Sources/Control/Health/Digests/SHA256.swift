@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 (FIPS 180-4), HMAC (RFC 2104) and PBKDF2 (RFC 8018, section 5.2), for logging in to a server that
-// is checked. They are here because what they are needed for is small and fixed: a library for them is several
-// times this program. Nothing secret is compared with them in a time that tells about it; test vectors hold
-// them to the standards.
+// SHA-256 (FIPS 180-4), HMAC (RFC 2104) and PBKDF2 (RFC 8018, section 5.2), for logging in to a server
+// that is checked. They are here because what they are needed for is small and fixed: a library for
+// them is several times this program. Nothing secret is compared with them in a time that tells about
+// it; test vectors hold them to the standards.
 
 /// A hash in the making, one block at a time.
 struct SHA256: Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sends and expects by turns. What is expected is looked for in what has come since the last match, while it
-// comes; nothing that was looked through is kept.
+// Sends and expects by turns. What is expected is looked for in what has come since the last match,
+// while it comes; nothing that was looked through is kept.
 
 import Matching
 import Plan

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A visit to a MySQL or MariaDB server: its greeting is read, the handshake is finished, and a session that
-// came about is closed by its command (COM_QUIT). Who leaves in the middle of the handshake is counted by the
-// server, and its whole host shut out after `max_connect_errors` of that. Who finishes it without being let in
-// is counted as well (`Aborted_connects`), but never shut out. So the handshake is always finished, also when
-// it is clear that it leads to nothing; and with a user who is let in, nothing is counted at all.
+// A visit to a MySQL or MariaDB server: its greeting is read, the handshake is finished, and a session
+// that came about is closed by its command (COM_QUIT). Who leaves in the middle of the handshake is
+// counted by the server, and its whole host shut out after `max_connect_errors` of that. Who finishes
+// it without being let in is counted as well (`Aborted_connects`), but never shut out. So the handshake
+// is always finished, also when it is clear that it leads to nothing; and with a user who is let in,
+// nothing is counted at all.
 
 import Plan
 

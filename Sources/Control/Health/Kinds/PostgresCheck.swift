@@ -8,8 +8,8 @@ import Plan
 
 /// A startup, and perhaps a login and a question.
 struct PostgresCheck: ConversationCheck {
-  /// What a server that serves may answer to a stranger: classes of SQLSTATE (invalid authorization, no such
-  /// database), and that it has as many clients as it takes.
+  /// What a server that serves may answer to a stranger: classes of SQLSTATE (invalid authorization, no
+  /// such database), and that it has as many clients as it takes.
   private static let servingCodes = ["28", "3D", "53300"]
   private static let question = "SELECT pg_catalog.pg_is_in_recovery()"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Redis, and what speaks its protocol (RESP 2): PING, or the server's own word about its role. A server that
-// is still loading its data says so to PING, and fails.
+// Redis, and what speaks its protocol (RESP 2): PING, or the server's own word about its role. A server
+// that is still loading its data says so to PING, and fails.
 
 import Plan
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client's half of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding, which needs TLS. The user
-// is not named: PostgreSQL knows it from its own startup message. A password is used as it is: the
-// preparation of RFC 4013 changes none of ASCII, nor most others as they are typed.
+// The client's half of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding, which needs TLS.
+// The user is not named: PostgreSQL knows it from its own startup message. A password is used as it is:
+// the preparation of RFC 4013 changes none of ASCII, nor most others as they are typed.
 
 import EventLoop
 import Reactor
@@ -27,7 +27,8 @@ struct ScramClient {
   private let user: [UInt8]
   private var bare: [UInt8] { Array("n=".utf8) + user + Array(",r=".utf8) + nonce }
 
-  /// A login with a nonce of its own; tests give one, and a user, who must have no comma and no equals sign.
+  /// A login with a nonce of its own; tests give one, and a user, who must have no comma and no equals
+  /// sign.
   init(user: String = "", nonce: String? = nil) {
     self.user = Array(user.utf8)
     self.nonce =

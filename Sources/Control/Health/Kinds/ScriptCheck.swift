@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that is run and says by its exit code what it thinks of an endpoint. It gets to know the endpoint
-// by its environment, which holds nothing else of this process's own but where programs are, the language and
-// the time zone: what is in there may be secret.
+// A program that is run and says by its exit code what it thinks of an endpoint. It gets to know the
+// endpoint by its environment, which holds nothing else of this process's own but where programs are,
+// the language and the time zone: what is in there may be secret.
 
 import Addressing
 import EventLoop
@@ -52,8 +52,8 @@ struct ScriptCheck: Sendable {
     timeout = subject.check.timeout
   }
 
-  /// Runs it, and waits for its end. That it waits for its turn until `deadline` is nothing that the endpoint
-  /// has done: its time counts from when it runs.
+  /// Runs it, and waits for its end. That it waits for its turn until `deadline` is nothing that the
+  /// endpoint has done: its time counts from when it runs.
   func run(until deadline: Instant) async -> CheckOutcome {
     do throws(WaitError) {
       try await runner.places.acquire(until: deadline)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The beginning of a TLS handshake: whoever answers a ClientHello with a ServerHello has a certificate and a
-// key, and agrees on a version and a cipher. No key is exchanged: the hello offers groups without a share of
-// any (RFC 8446, section 4.2.8), so a server of TLS 1.3 answers with a HelloRetryRequest, which is a
-// ServerHello by its form, and neither side has done more than choose. A certificate is not looked at.
+// The beginning of a TLS handshake: whoever answers a ClientHello with a ServerHello has a certificate
+// and a key, and agrees on a version and a cipher. No key is exchanged: the hello offers groups without
+// a share of any (RFC 8446, section 4.2.8), so a server of TLS 1.3 answers with a HelloRetryRequest,
+// which is a ServerHello by its form, and neither side has done more than choose. A certificate is not
+// looked at.
 
 /// A handshake that is begun.
 struct TLSCheck: ConversationCheck {
