@@ -54,6 +54,8 @@ BACKLOG, BACKLOG_STOPPED = 2 * CLIENTS, 4
 EVERY, CHANGING, TIMEOUT, FALL, RISE, JITTER = 0.4, 0.1, 0.4, 2, 2, 0.1
 CLOSE_OVER = 0.1
 FAILURES = 3
+# So far the beginning and the end of a session may seem apart to its client and to the proxy, together.
+NEAR_SECONDS = 0.5
 # What a busy machine may add: two processors, some seventy threads and processes.
 SLACK = 0.5
 
@@ -360,14 +362,18 @@ def all_are_up(proxy: Sluice, count: int) -> bool:
 
 
 def record_of(failure: Failure, ends: dict[str, list[Line]]) -> Line | None:
-    """The record of a session that has failed: the first of its client's address that began no sooner.
+    """The record of a session that has failed: of its client's address, and nearest in time.
 
-    On loopback a port may serve again a moment after its last connection (tcp(7), tcp_tw_reuse).
+    On loopback a port may serve again a moment after its last connection, and the proxy's clock is that
+    of a turn of its loop, some milliseconds old on a busy machine.
     """
-    for line in ends.get(failure.client, []):
-        if line.time - float(line.pairs["duration_ms"]) / 1000 >= failure.began - 0.002:
-            return line
-    return None
+
+    def distance(line: Line) -> float:
+        began = line.time - float(line.pairs["duration_ms"]) / 1000
+        return abs(began - failure.began) + abs(line.time - failure.ended)
+
+    near = [line for line in ends.get(failure.client, []) if distance(line) < NEAR_SECONDS]
+    return min(near, key=distance, default=None)
 
 
 def is_connect_failure(line: Line | None) -> bool:
