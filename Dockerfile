@@ -16,10 +16,11 @@ RUN scripts/install.sh build binary
 COPY Package.swift ./
 RUN swift package resolve
 
-# The tests are not built, but the manifest names their folders.
+# Tests and the like are not built, but the manifest names their folders.
 COPY Sources Sources
 COPY Tests Tests
 COPY Examples Examples
+COPY Benchmarks/Picks Benchmarks/Picks
 RUN swift build --configuration release --static-swift-stdlib --product sluice
 COPY scripts/check-binary.sh scripts/
 RUN scripts/check-binary.sh .build/release/sluice
