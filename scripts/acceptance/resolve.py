@@ -40,90 +40,26 @@ WARNING_SECONDS = RESOLVE_SECONDS + QUESTION_SECONDS + 2
 PAUSE_SECONDS_MAX = 0.5
 
 
-class NameServer:
-    """dnsmasq with one name, whose addresses stand in a file."""
+class DNSMasq:
+    """dnsmasq at an address of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        program = shutil.which("dnsmasq", path=os.environ.get("PATH", "") + ":/usr/sbin")
-        if program is None:
-            raise FileNotFoundError("dnsmasq is not there: scripts/install.sh acceptance")
-        self.hosts = folder / "hosts"
-        self.command = [
-            *(program, "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"),
-            *("--pid-file=", "--no-resolv", "--no-hosts", "--bind-interfaces"),
-            *(f"--listen-address={SERVER}", "--local=/test/", f"--addn-hosts={self.hosts}"),
-            "--local-ttl=0",
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it, and waits until it answers."""
-        self.process = subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, 10, "dnsmasq to answer")
-
-    def say(self, *hosts: str) -> float:
-        """From now on these are the addresses; returns when that was."""
-        self.hosts.write_text("".join(f"{host} {NAME}\n" for host in hosts), encoding="ascii")
-        self.hosts.chmod(0o644)
-        if self.process is not None:
-            self.process.send_signal(signal.SIGHUP)
-        return time.monotonic()
-
-    def stop(self) -> None:
-        """SIGSTOP: from now on it is silent."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGSTOP)
-
-    def die(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        if self.process is None or self.process.poll() is not None:
-            raise OSError("dnsmasq has ended; is the port taken, or is this not root?")
-        # A question for the name's A records, in the words of RFC 1035.
-        labels = b"".join(bytes([len(part)]) + part.encode() for part in NAME.split("."))
-        question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + labels + b"\0\0\1\0\1"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(0.2)
-            with contextlib.suppress(OSError):
-                asking.connect((SERVER, 53))
-                asking.send(question)
-                return asking.recv(512)[:2] == question[:2]
-        return False
-
-
-class Zone:
-    """dnsmasq with records that it is started with: a change is another process at the same place.
-    Without records it forwards to a port that nobody has, and so refuses every question."""
-
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, name: str, *options: str) -> None:
         program = shutil.which("dnsmasq", path=os.environ.get("PATH", "") + ":/usr/sbin")
         if program is None:
             raise FileNotFoundError("dnsmasq is not there: scripts/install.sh acceptance")
         self.host, self.port = host, port
+        # For the name's A records, in the words of RFC 1035.
+        labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+        self.question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0\0\1\0\1"
         self.command = [
             *(program, "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"),
             *("--pid-file=", "--no-resolv", "--no-hosts", "--bind-interfaces"),
-            *(f"--listen-address={host}", f"--port={port}"),
+            *(f"--listen-address={host}", f"--port={port}", *options),
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def say(self, *records: str) -> float:
-        """From now on these are the records, in the words of dnsmasq; returns when that was."""
-        self.die()
-        options = [f"--{record}" for record in ("local=/test/", *records)]
-        return self._start(options)
-
-    def fail(self) -> float:
-        """From now on it has no answer for any name, and says so (REFUSED or SERVFAIL)."""
-        self.die()
-        return self._start([])
-
-    def _start(self, options: list[str]) -> float:
+    def start(self, *options: str) -> float:
+        """Starts it, and waits until it answers; returns when that was."""
         self.process = subprocess.Popen([*self.command, *options], stderr=subprocess.DEVNULL)
         wait_until(self._answers, 10, "dnsmasq to answer")
         return time.monotonic()
@@ -138,14 +74,53 @@ class Zone:
     def _answers(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise OSError("dnsmasq has ended; is the port taken, or is this not root?")
-        question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01x\x04test\0\0\1\0\1"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.settimeout(0.2)
             with contextlib.suppress(OSError):
                 asking.connect((self.host, self.port))
-                asking.send(question)
-                return asking.recv(512)[:2] == question[:2]
+                asking.send(self.question)
+                return asking.recv(512)[:2] == self.question[:2]
         return False
+
+
+class NameServer(DNSMasq):
+    """One name, whose addresses stand in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.hosts = folder / "hosts"
+        local = ("--local=/test/", f"--addn-hosts={self.hosts}", "--local-ttl=0")
+        super().__init__(SERVER, 53, NAME, *local)
+
+    def say(self, *hosts: str) -> float:
+        """From now on these are the addresses; returns when that was."""
+        self.hosts.write_text("".join(f"{host} {NAME}\n" for host in hosts), encoding="ascii")
+        self.hosts.chmod(0o644)
+        if self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
+        return time.monotonic()
+
+    def stop(self) -> None:
+        """SIGSTOP: from now on it is silent."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+
+class Zone(DNSMasq):
+    """Records that it is started with: a change is another process at the same place. Without records it
+    forwards to a port that nobody has, and so refuses every question."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port, "x.test")
+
+    def say(self, *records: str) -> float:
+        """From now on these are the records, in the words of dnsmasq; returns when that was."""
+        self.die()
+        return self.start(*(f"--{record}" for record in ("local=/test/", *records)))
+
+    def fail(self) -> float:
+        """From now on it has no answer for any name, and says so (REFUSED or SERVFAIL)."""
+        self.die()
+        return self.start()
 
 
 class Held:
