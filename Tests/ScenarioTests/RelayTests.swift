@@ -255,6 +255,28 @@ struct TCPTests {
     #expect(try client.receive(74 * 5000).utf8.count == 74 * 5000)
   }
 
+  @Test("So is an endpoint's, of a session that lasts", .enabled(if: ss != nil))
+  func keepaliveOfEndpoints() throws {
+    let server = try Server { _ = try $0.receiveAll() }
+    let proxy = try ProxyProcess(
+      """
+      routes:
+        r: {listen: "127.0.0.1:0", to: u}
+      upstreams:
+        u: {endpoints: ["\(server.address)"], tcp: {keepalive: 30s}}
+      """)
+    let client = try Connection(proxy.address())
+    let port = try #require(server.address.split(separator: ":").last)
+    #expect(
+      eventually {
+        let ss = try? Program(
+          TCPTests.ss ?? "", ["-tnoH", "state", "established", "dport", "=", ":\(port)"])
+        _ = try? ss?.waitForExit()
+        return ss?.outputText.contains("timer:(keepalive,") == true
+      })
+    client.close()
+  }
+
   @Test("Without keepalive nobody asks", .enabled(if: ss != nil))
   func noKeepalive() throws {
     let text = try sockets("{keepalive: off}")

@@ -12,6 +12,10 @@ struct ListenerWatch {
   var generation: UInt32?
   /// Whether the kernel has refused to watch it, and that was reported.
   var isRefused = false
+  /// How many connections are expected to wait when there is one.
+  var expected = 1
+  /// The last turn in which connections were accepted here.
+  var lastTurn: UInt32 = 0
 
   /// Whether events are asked for.
   var isRegistered: Bool { generation != nil }
@@ -96,16 +100,22 @@ extension Worker {
   func acceptAll(at index: ListenerIndex) {
     // A bound on rounds: clients may arrive faster than they are accepted.
     for _ in 0..<64 where listening[index.position].isRegistered {
+      listening[index.position].expected = settings.relay.acceptsPerTurn
       guard acceptConnections(index) else { break }
     }
   }
 
   /// Accepts what is waiting at a listener, up to the bound of a turn. Returns whether more may be
   /// waiting.
+  ///
+  /// Not until the kernel says that nobody is left: where clients come one by one, that would be a second
+  /// call for each. It accepts as many as came the last time; who is left is reported again in the next
+  /// turn, and then twice as many are accepted.
   @discardableResult
   func acceptConnections(_ index: ListenerIndex) -> Bool {
     let listener = topology.listeners[index.position]
-    for _ in 0..<settings.relay.acceptsPerTurn {
+    let expected = expectedConnections(index)
+    for accepted in 0..<expected {
       guard count(listener.route, at: index) else { return false }
       switch kernel.accept(from: listener.descriptor) {
       case .accepted(let descriptor, let peer):
@@ -118,6 +128,7 @@ extension Worker {
         guard listening[index.position].isRegistered else { return false }
       case .wouldBlock:
         uncountAccepted(listener.route)
+        listening[index.position].expected = max(1, accepted)
         return false
       case .aborted(let errno):
         uncountAccepted(listener.route)
@@ -137,6 +148,17 @@ extension Worker {
       }
     }
     return true
+  }
+
+  /// How many connections to accept now: more and more while there are some in every turn.
+  private func expectedConnections(_ index: ListenerIndex) -> Int {
+    if listening[index.position].lastTurn &+ 1 == turnNumber {
+      listening[index.position].expected *= 2
+    }
+    listening[index.position].lastTurn = turnNumber
+    let expected = min(listening[index.position].expected, settings.relay.acceptsPerTurn)
+    listening[index.position].expected = expected
+    return expected
   }
 
   /// Counts a session before it exists, so that no bound is passed by several workers at once.

@@ -147,6 +147,7 @@ struct Relay<K: Kernel>: ~Copyable {
     _ count: Int, _ direction: inout Direction, to destination: inout Side
   ) -> PumpEnd? {
     let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+    endDelay(of: direction, to: &destination)
     switch kernel.send(destination.socket.rawValue, bytes) {
     case .moved(let sent):
       assert(sent <= count)
@@ -165,6 +166,13 @@ struct Relay<K: Kernel>: ~Copyable {
     return nil
   }
 
+  /// From the second time on what is sent must not wait for what was sent before.
+  private func endDelay(of direction: borrowing Direction, to destination: inout Side) {
+    guard direction.bytes > 0, destination.flags.contains(.delaysSecond) else { return }
+    destination.flags.remove(.delaysSecond)
+    kernel.setNoDelay(destination.socket.rawValue)
+  }
+
   private func noteFullRead(_ direction: inout Direction) {
     direction.fullReads &+= 1
     guard direction.fullReads >= Relay.fullReadsForBulk else { return }
@@ -175,9 +183,9 @@ struct Relay<K: Kernel>: ~Copyable {
 
   // MARK: Splicing
 
-  /// Fills an empty pipe from the source; the next round empties it. When nothing can be spliced, a
-  /// read finds out why: splice stops for good at urgent data, saying EAGAIN, or 0 once the peer has
-  /// finished, however much lies behind the mark. Only reading steps over it.
+  /// Fills an empty pipe from the source; the next round empties it. When nothing can be spliced and
+  /// there may be more to it, a read finds out why: splice stops for good at urgent data, saying EAGAIN,
+  /// or 0 once the peer has finished, however much lies behind the mark. Only reading steps over it.
   private mutating func spliceOnce(
     _ direction: inout Direction, from source: inout Side, to destination: inout Side,
     _ budget: inout Int
@@ -205,6 +213,11 @@ struct Relay<K: Kernel>: ~Copyable {
     case .failed:
       // A kind of socket that cannot be spliced.
       direction.isBulk = false
+    case .wouldBlock where source.flags.isDisjoint(with: [.hungUp, .readsInPieces]):
+      pipes.giveBack(index, isEmpty: true)
+      direction.pipe = nil
+      noteNothing(&direction, from: &source)
+      return nil
     case .wouldBlock, .endOfStream:
       break
     }
@@ -230,6 +243,7 @@ struct Relay<K: Kernel>: ~Copyable {
   ) -> PumpEnd? {
     guard destination.flags.contains(.writable) else { return .waiting }
     let result: Transfer
+    endDelay(of: direction, to: &destination)
     if let index = direction.pipe {
       result = kernel.splice(
         from: pipes[index].readEnd, to: destination.socket.rawValue,

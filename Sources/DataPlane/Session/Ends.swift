@@ -7,6 +7,8 @@ import Reactor
 
 /// How long an endpoint whose queue is full is left alone before it is asked again.
 private let busyEndpointPauseNanoseconds: UInt64 = 10_000_000
+/// From this age on a session counts as one that lasts.
+private let lastingNanoseconds: UInt64 = 1_000_000_000
 
 extension Worker {
   // MARK: Beginning
@@ -55,11 +57,27 @@ extension Worker {
       if session.isHalfClosed, let halfClose = route.halfCloseNanoseconds {
         deadline = min(deadline, session.lastMovedAt.advanced(by: halfClose))
       }
+      if !session.upstream.flags.contains(.hasLastingOptions) {
+        deadline = min(deadline, lastingMoment(of: session))
+      }
       deadline = min(deadline, closingMoment(of: session, at: index))
       return min(deadline, nextRecordAt(session, route))
     case .flushing:
       return now
     }
+  }
+
+  /// When a session is one that lasts, and its connection to the endpoint gets the options for that.
+  private func lastingMoment(of session: borrowing Session) -> Instant {
+    session.connectedAt.advanced(by: lastingNanoseconds)
+  }
+
+  private func setLastingOptions(_ session: UnsafeMutablePointer<Session>) {
+    let number = topology.routes[session.pointee.route.position].upstream
+    session.pointee.upstream.flags.insert(.hasLastingOptions)
+    guard session.pointee.upstream.socket.isOpen else { return }
+    kernel.setLastingOptions(
+      session.pointee.upstream.socket.rawValue, topology.upstreams[number].options)
   }
 
   private func nextRecordAt(_ session: borrowing Session, _ route: Route) -> Instant {
@@ -94,6 +112,11 @@ extension Worker {
       return resetSession(index, session)
     }
 
+    if !session.pointee.upstream.flags.contains(.hasLastingOptions),
+      lastingMoment(of: session.pointee) <= now
+    {
+      setLastingOptions(session)
+    }
     let route = topology.routes[session.pointee.route.position]
     let still = now.nanoseconds(since: session.pointee.lastMovedAt)
     if session.pointee.isHalfClosed, let halfClose = route.halfCloseNanoseconds,

@@ -63,6 +63,11 @@ struct Side: ~Copyable {
     /// A short read does not prove that there is no more to read: one stops at urgent data, and on
     /// unix sockets at a change of credentials.
     static let readsInPieces = Flags(rawValue: 16)
+    /// It has all the options that it is to have: those, too, that only a connection needs that lasts.
+    static let hasLastingOptions = Flags(rawValue: 32)
+    /// A second small message would wait until the first is acknowledged (Nagle's algorithm): that is to
+    /// be turned off before it is sent.
+    static let delaysSecond = Flags(rawValue: 64)
   }
 
   var socket: SocketHandle
@@ -245,6 +250,7 @@ struct Session: ~Copyable {
 
   /// Whether at least one side can send no more, so that the half-close timeout counts; also when
   /// that end still waits behind bytes that the other side does not take.
+  @inline(__always)  // Not inlined, it is given a copy of the session.
   var isHalfClosed: Bool {
     state == .relaying
       && (!upload.isOpen || !download.isOpen || downstream.flags.contains(.hungUp)

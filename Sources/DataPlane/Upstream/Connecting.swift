@@ -200,7 +200,8 @@ extension Worker {
         kernel.close(descriptor)
         armTimer(index, session)
       case .inProgress, .connected:
-        try watch(descriptor, of: index, session, isIP: address.isIP)
+        try watch(descriptor, of: index, session)
+        session.pointee.upstream.flags = firstFlags(of: address, upstream)
         if progress == .connected { connected(index, session) } else { armTimer(index, session) }
       }
     } catch {
@@ -225,7 +226,7 @@ extension Worker {
   /// Makes a socket the session's upstream. Not before it connects: until then the kernel reports it
   /// as hung up.
   private func watch(
-    _ descriptor: CInt, of index: Int, _ session: UnsafeMutablePointer<Session>, isIP: Bool
+    _ descriptor: CInt, of index: Int, _ session: UnsafeMutablePointer<Session>
   ) throws(SessionError) {
     let generation = nextGeneration()
     do throws(Errno) {
@@ -236,7 +237,12 @@ extension Worker {
     }
     session.pointee.upstream = Side(
       socket: SocketHandle(owning: descriptor), generation: generation)
-    if !isIP { session.pointee.upstream.flags = .readsInPieces }
+  }
+
+  /// What is known of a connection to an endpoint before it has told anything.
+  private func firstFlags(of address: KernelAddress, _ upstream: Upstream) -> Side.Flags {
+    guard address.isIP else { return [.readsInPieces, .hasLastingOptions] }
+    return upstream.options.noDelay ? .delaysSecond : []
   }
 
   /// The time of an attempt is over, or it is time for the next one, or to ask an endpoint again that

@@ -50,6 +50,8 @@ final class Worker<K: Kernel>: LoopCore {
   private var messages: [WorkerMessage] = []
   private let bell: Bell<K>
   private var lastGeneration: UInt32 = 0
+  /// Which turn this is, from 2 on: so none follows on turn 0, which never was. Begins anew after 2³².
+  private(set) var turnNumber: UInt32 = 2
   private(set) var isAccepting = true
   private var isStopped = false
   private var hasReportedFinish = false
@@ -155,6 +157,7 @@ final class Worker<K: Kernel>: LoopCore {
   }
 
   func finishTurn() {
+    turnNumber &+= 1
     // Those of earlier turns; whoever has spent its budget in this one waits for the next.
     for token in queued {
       // Sessions may have ended since; their tokens then find nobody.

@@ -111,8 +111,18 @@ public protocol Kernel: Sendable {
 
   /// Accepts one connection, non-blocking and closed on exec.
   func accept(from listener: CInt) -> Acceptance
-  /// A new non-blocking stream socket for connecting to `address`, with `options` set.
+  /// A new non-blocking stream socket for connecting to `address`, with those of `options` set that
+  /// matter from its first byte on: all but `noDelay` and the lasting ones. Each option is a call, and
+  /// most connections of a busy proxy are over before they need the others.
   func makeSocket(for address: KernelAddress, options: StreamOptions) throws(Errno) -> CInt
+  /// Has small segments be sent at once on a TCP socket of `makeSocket` (`StreamOptions.noDelay`).
+  /// What is sent first is sent at once in any case: it is only behind a small segment that nobody has
+  /// acknowledged yet that another one waits (RFC 896 as tcp(7) has it).
+  func setNoDelay(_ descriptor: CInt)
+  /// Sets those of `options` on a TCP socket of `makeSocket` that only matter to a connection that
+  /// lasts: keepalive and user timeout, whose silence counts from the last segment, whenever they are
+  /// set (a user timeout below five seconds is set by `makeSocket`), and the bound on unsent bytes.
+  func setLastingOptions(_ descriptor: CInt, _ options: StreamOptions)
   /// Chooses the source address of a socket that is not connected yet; its port is chosen by
   /// `connect`, when the destination is known (`IP_BIND_ADDRESS_NO_PORT`, ip(7)).
   func bindSource(_ descriptor: CInt, to address: KernelAddress) throws(Errno)

@@ -103,8 +103,25 @@ public struct LinuxKernel: Kernel, Sendable {
       | CInt(SOCK_CLOEXEC.rawValue)
     let descriptor = socket(address.family, type, 0)
     guard descriptor != -1 else { throw Errno(rawValue: errno) }
-    if address.isIP { setStreamOptions(descriptor, options, unlessPresent: .usual) }
+    if address.isIP {
+      keepUrgentDataInPlace(descriptor)
+      if options.userTimeoutMilliseconds < lastingUserTimeoutMilliseconds {
+        setUserTimeout(descriptor, options.userTimeoutMilliseconds)
+      }
+    }
     return descriptor
+  }
+
+  public func setNoDelay(_ descriptor: CInt) {
+    _ = clinux_set_option(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
+  }
+
+  public func setLastingOptions(_ descriptor: CInt, _ options: StreamOptions) {
+    setKeepalive(descriptor, options.keepaliveSeconds, unlessPresent: .usual)
+    if options.userTimeoutMilliseconds >= lastingUserTimeoutMilliseconds {
+      setUserTimeout(descriptor, options.userTimeoutMilliseconds)
+    }
+    setUnsentMax(descriptor, options.unsentBytesMax)
   }
 
   public func bindSource(
@@ -218,38 +235,58 @@ func trap(_ call: StaticString, _ code: CInt) -> Never {
     "\(call) failed with \(Errno(rawValue: code)): a descriptor or buffer of ours is wrong")
 }
 
+/// From here on a user timeout may be set when a connection has lasted for a while.
+private let lastingUserTimeoutMilliseconds: UInt32 = 5000
+
 /// Sets what `options` asks for on a TCP socket. Refusals are ignored: an option that a kernel does
-/// not know is no reason to lose a connection, and none of these changes what is delivered. What the
-/// socket is known to have already, since it is new, is left out: each is a call per connection.
-func setStreamOptions(
-  _ descriptor: CInt, _ options: StreamOptions, unlessPresent present: KeepaliveTimes? = nil
-) {
-  let tcp = CInt(IPPROTO_TCP)
-  // Urgent data stays in its place in the stream. The urgency is not passed on, but its byte is:
-  // without this it would be taken out, and a telnet session would break (tcp(7), RFC 854).
+/// not know is no reason to lose a connection, and none of these changes what is delivered.
+func setStreamOptions(_ descriptor: CInt, _ options: StreamOptions) {
+  keepUrgentDataInPlace(descriptor)
+  if options.noDelay { _ = clinux_set_option(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, 1) }
+  setKeepalive(descriptor, options.keepaliveSeconds)
+  setUserTimeout(descriptor, options.userTimeoutMilliseconds)
+  setUnsentMax(descriptor, options.unsentBytesMax)
+}
+
+/// Urgent data stays in its place in the stream. The urgency is not passed on, but its byte is: without
+/// this it would be taken out, and a telnet session would break (tcp(7), RFC 854).
+private func keepUrgentDataInPlace(_ descriptor: CInt) {
   _ = clinux_set_option(descriptor, SOL_SOCKET, SO_OOBINLINE, 1)
-  if options.noDelay { _ = clinux_set_option(descriptor, tcp, TCP_NODELAY, 1) }
-  if options.keepaliveSeconds > 0 {
-    let times = KeepaliveTimes(seconds: options.keepaliveSeconds)
-    _ = clinux_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
-    if times.idle != present?.idle {
-      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepidle, times.idle)
-    }
-    if times.interval != present?.interval {
-      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepintvl, times.interval)
-    }
-    if times.questions != present?.questions {
-      _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepcnt, times.questions)
-    }
+}
+
+/// Has unacknowledged data end the connection after a while, if `milliseconds` is not 0.
+private func setUserTimeout(_ descriptor: CInt, _ milliseconds: UInt32) {
+  guard milliseconds > 0 else { return }
+  _ = clinux_set_option(
+    descriptor, CInt(IPPROTO_TCP), clinux_tcp_user_timeout, CInt(clamping: milliseconds))
+}
+
+/// Has the socket count as full when so much waits to be sent, if `bytes` is not 0.
+private func setUnsentMax(_ descriptor: CInt, _ bytes: UInt32) {
+  guard bytes > 0 else { return }
+  _ = clinux_set_option(
+    descriptor, CInt(IPPROTO_TCP), clinux_tcp_notsent_lowat, CInt(clamping: bytes))
+}
+
+/// Has silent peers be asked whether they live, if `seconds` is not 0. What the socket is known to have
+/// already, since it is new, is left out: each is a call per connection.
+private func setKeepalive(
+  _ descriptor: CInt, _ seconds: UInt32, unlessPresent present: KeepaliveTimes? = nil
+) {
+  guard seconds > 0 else { return }
+  let tcp = CInt(IPPROTO_TCP)
+  let times = KeepaliveTimes(seconds: seconds)
+  // The times first: asking begins with what they are then.
+  if times.idle != present?.idle {
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepidle, times.idle)
   }
-  if options.userTimeoutMilliseconds > 0 {
-    let milliseconds = CInt(clamping: options.userTimeoutMilliseconds)
-    _ = clinux_set_option(descriptor, tcp, clinux_tcp_user_timeout, milliseconds)
+  if times.interval != present?.interval {
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepintvl, times.interval)
   }
-  if options.unsentBytesMax > 0 {
-    let bytes = CInt(clamping: options.unsentBytesMax)
-    _ = clinux_set_option(descriptor, tcp, clinux_tcp_notsent_lowat, bytes)
+  if times.questions != present?.questions {
+    _ = clinux_set_option(descriptor, tcp, clinux_tcp_keepcnt, times.questions)
   }
+  _ = clinux_set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
 }
 
 /// The same for a socket that has been given options before: what is no longer asked for is taken

@@ -6,13 +6,14 @@
 ///
 /// Messages of one sender arrive in their order. The inbox is bounded: a full one refuses.
 public final class Inbox<Message: Sendable>: Sendable {
-  private struct State: ~Copyable {
-    var messages: [Message] = []
-    var isOwnerAsleep = false
+  @usableFromInline
+  struct State: ~Copyable {
+    @usableFromInline var messages: [Message] = []
+    @usableFromInline var isOwnerAsleep = false
     var isClosed = false
   }
 
-  private let state = Lock(State())
+  @usableFromInline let state = Lock(State())
   private let messagesMax: Int
   private let ring: @Sendable () -> Void
 
@@ -38,6 +39,7 @@ public final class Inbox<Message: Sendable>: Sendable {
 
   /// Owner: says that a wait begins, from which a message must wake it. Returns false when there are
   /// messages already; then do not wait.
+  @inlinable
   public func prepareToSleep() -> Bool {
     state.withLock { state in
       state.isOwnerAsleep = state.messages.isEmpty
@@ -46,6 +48,7 @@ public final class Inbox<Message: Sendable>: Sendable {
   }
 
   /// Owner: takes all messages into `messages`, which must be empty. Both lists keep their memory.
+  @inlinable
   public func drain(into messages: inout [Message]) {
     assert(messages.isEmpty)
     state.withLock { state in

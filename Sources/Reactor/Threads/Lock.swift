@@ -8,8 +8,8 @@ import Glibc
 /// block.
 public struct Lock<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
   // SAFETY: the value is reached only between lock and unlock; both live as long as this owner.
-  private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-  private let value: UnsafeMutablePointer<Value>
+  @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  @usableFromInline let value: UnsafeMutablePointer<Value>
 
   /// Puts a value behind a lock.
   public init(_ value: consuming Value) {
@@ -27,6 +27,7 @@ public struct Lock<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
   }
 
   /// Calls `body` with the value while no other thread has it. Not recursive.
+  @inlinable
   public borrowing func withLock<R: ~Copyable, E: Error>(
     _ body: (inout Value) throws(E) -> R
   ) throws(E) -> R {

@@ -45,6 +45,11 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   private(set) var spliceCount = 0
   /// The source address of each bind.
   private(set) var boundCount = 0
+  private(set) var acceptCount = 0
+  /// How often a connection was told to send small segments at once.
+  private(set) var noDelayCount = 0
+  /// How often a connection was given the options of those that last.
+  private(set) var lastingCount = 0
 
   private(set) var files: [CInt: FakeFile] = [:]
   var streams: [FakeStream] = []
@@ -161,6 +166,7 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func accept(from listener: CInt) -> Acceptance {
+    acceptCount += 1
     let listener = file(listener, as: FakeListener.self)
     if forbidsAccepting { return .aborted(.notPermitted) }
     if let error = nextAcceptError {
@@ -186,6 +192,16 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func makeSocket(for address: KernelAddress, options: StreamOptions) throws(Errno) -> CInt {
     try open(makeStream())
+  }
+
+  func setNoDelay(_ descriptor: CInt) {
+    _ = file(descriptor, as: FakeStream.self)
+    noDelayCount += 1
+  }
+
+  func setLastingOptions(_ descriptor: CInt, _ options: StreamOptions) {
+    _ = file(descriptor, as: FakeStream.self)
+    lastingCount += 1
   }
 
   func bindSource(_ descriptor: CInt, to address: KernelAddress) throws(Errno) {

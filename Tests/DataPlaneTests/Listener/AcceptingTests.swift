@@ -40,6 +40,36 @@ import Testing
     #expect(rig.tearDown() == [])
   }
 
+  @Test func whoComesAloneIsAcceptedWithOneCall() throws {
+    let rig = try Rig()
+    let server = rig.kernel.serve(9000, .accepts)
+    for count in 1...10 {
+      let calls = rig.kernel.acceptCount
+      _ = rig.connectClient()
+      rig.settle()
+      #expect(server.accepted.count == count)
+      #expect(rig.kernel.acceptCount == calls + 1)
+    }
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func ofACrowdMoreAndMoreAreAcceptedInATurn() throws {
+    let rig = try Rig()
+    let server = rig.kernel.serve(9000, .accepts)
+    for _ in 0..<31 { _ = rig.connectClient() }
+    // 1, 2, 4, 8, 16, the bound of a turn: who is left is never reported for nothing.
+    var turns = 0
+    while rig.kernel.acceptCount < 31 {
+      rig.worker.turn()
+      turns += 1
+      #expect(turns < 10)
+    }
+    #expect(rig.worker.counters[.accepted] == 31)
+    rig.settle()
+    #expect(server.accepted.count == 31)
+    #expect(rig.tearDown() == [])
+  }
+
   @Test func withoutDescriptorsAcceptingRestsInsteadOfSpinning() throws {
     let rig = try Rig()
     let server = rig.kernel.serve(9000, .accepts)

@@ -238,4 +238,65 @@ import Testing
     #expect(rig.takeRecords().map(\.moment) == moments)
     #expect(rig.tearDown() == [])
   }
+
+  // MARK: Sessions that last
+
+  @Test func onlyASessionThatLastsIsGivenTheOptionsForThat() throws {
+    let rig = try Rig()
+    rig.kernel.serve(9000, .accepts)
+    let short = rig.connectClient()
+    rig.settle()
+    rig.advance(milliseconds: 500)
+    short.reset()
+    let long = rig.connectClient()
+    rig.settle()
+    rig.advance(milliseconds: 999)
+    #expect(rig.kernel.lastingCount == 0)
+    rig.advance(milliseconds: 1)
+    #expect(rig.kernel.lastingCount == 1)
+    rig.advance(milliseconds: 10_000)
+    #expect(rig.kernel.lastingCount == 1)
+    long.reset()
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func onlyASecondMessageNeedsThatNoneWaits() throws {
+    let rig = try Rig()
+    let server = rig.kernel.serve(9000, .accepts)
+    let client = rig.connectClient()
+    client.write("1")
+    rig.settle()
+    // Answers go to the client, whose connection has the listener's options.
+    for _ in 0..<3 {
+      server.accepted[0].write("2")
+      rig.settle()
+    }
+    #expect(server.accepted[0].readText() == "1")
+    #expect(rig.kernel.noDelayCount == 0)
+    for _ in 0..<3 {
+      client.write("3")
+      rig.settle()
+    }
+    #expect(server.accepted[0].readText() == "333")
+    #expect(rig.kernel.noDelayCount == 1)
+    client.close()
+    server.accepted[0].close()
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func whoeverWantsSmallMessagesGatheredIsNotAskedForMore() throws {
+    var plan = RigPlan()
+    plan.upstreams[0].tcp.noDelay = false
+    let rig = try Rig(plan)
+    let server = rig.kernel.serve(9000, .accepts)
+    let client = rig.connectClient()
+    for _ in 0..<3 {
+      client.write("3")
+      rig.settle()
+    }
+    #expect(server.accepted[0].readText() == "333")
+    #expect(rig.kernel.noDelayCount == 0)
+    client.reset()
+    #expect(rig.tearDown() == [])
+  }
 }

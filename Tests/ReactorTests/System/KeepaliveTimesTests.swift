@@ -3,6 +3,7 @@
 // that were meant, however few calls set them.
 
 import Addressing
+import CLinux
 import Glibc
 import Testing
 
@@ -37,9 +38,30 @@ import Testing
     let options = StreamOptions(keepaliveSeconds: seconds)
     for address in [SocketAddress.v4(.loopback, port: 9), .v6(.loopback, port: 9)] {
       let number = try kernel.makeSocket(for: KernelAddress(address), options: options)
+      kernel.setLastingOptions(number, options)
       #expect(KeepaliveTimes(of: number) == KeepaliveTimes(seconds: seconds))
       kernel.close(number)
     }
+  }
+
+  @Test(arguments: [4_999, 5_000, 60_000] as [UInt32])
+  func aSocketHasTheOtherOptionsOnceTheyMatter(_ milliseconds: UInt32) throws {
+    let kernel = LinuxKernel()
+    let options = StreamOptions(
+      noDelay: true, userTimeoutMilliseconds: milliseconds, unsentBytesMax: 7000)
+    let address = KernelAddress(.v4(.loopback, port: 9))
+    let number = try kernel.makeSocket(for: address, options: options)
+    let tcp = CInt(IPPROTO_TCP)
+    func timeout() -> CInt { clinux_get_option(number, tcp, clinux_tcp_user_timeout) }
+    // What may pass soon counts from the start.
+    #expect(timeout() == (milliseconds < 5000 ? CInt(milliseconds) : 0))
+    kernel.setLastingOptions(number, options)
+    #expect(timeout() == CInt(milliseconds))
+    #expect(clinux_get_option(number, tcp, clinux_tcp_notsent_lowat) == 7000)
+    #expect(clinux_get_option(number, tcp, TCP_NODELAY) == 0)
+    kernel.setNoDelay(number)
+    #expect(clinux_get_option(number, tcp, TCP_NODELAY) == 1)
+    kernel.close(number)
   }
 
   @Test func anInheritedListenerLosesTheTimesItHadBefore() throws {
