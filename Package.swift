@@ -50,7 +50,7 @@ let package = Package(
       name: "DataPlane", dependencies: ["Reactor", "Balancing", "Plan", "Addressing"],
       swiftSettings: [
         // A worker is used by one thread. That it never reads what it is just changing is checked with
-        // every access where tests run; where bytes are moved, that would be a tenth of its own time.
+        // every access where tests run; where bytes are moved, that would be a sixth of its own time.
         .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
       ]),
     .target(

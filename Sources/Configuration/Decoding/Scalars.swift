@@ -91,7 +91,7 @@ extension ScalarCodec {
       shape: ScalarShape(accepted: accepted, patterns: patterns, examples: examples),
       parse: { scalar throws(Refusal) in
         guard !scalar.text.isEmpty else { throw Refusal("is empty") }
-        guard !scalar.text.unicodeScalars.contains(where: { $0.value < 0x20 || $0 == "\u{7F}" })
+        guard !scalar.text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F })
         else { throw Refusal("holds a control character") }
         let value = try parse(scalar.text)
         guard !scalar.isNumber, !scalar.isBoolean else {

@@ -80,21 +80,34 @@ struct SourceText {
 
   /// The lines without their ends, as libyaml counts them. At least one.
   static func lines(of bytes: some Sequence<UInt8>) -> [String] {
+    let bytes = Array(bytes)
     var lines: [String] = []
-    var line = String.UnicodeScalarView()
-    var afterCarriageReturn = false
-    for scalar in String(decoding: Array(bytes), as: UTF8.self).unicodeScalars {
-      defer { afterCarriageReturn = scalar == "\r" }
-      if scalar == "\n", afterCarriageReturn { continue }
-      if isLineBreak(scalar) {
-        lines.append(String(line))
-        line = String.UnicodeScalarView()
-      } else {
-        line.append(scalar)
+    var start = 0
+    while let (end, next) = lineBreak(in: bytes, from: start) {
+      lines.append(String(decoding: bytes[start..<end], as: UTF8.self))
+      start = next
+    }
+    lines.append(String(decoding: bytes[start...], as: UTF8.self))
+    return lines
+  }
+
+  /// Where the next line break is and where the line behind it begins, `nil` if there is none. The same
+  /// characters as `isLineBreak`, in UTF-8; a carriage return and what it ends with are one.
+  private static func lineBreak(in bytes: [UInt8], from start: Int) -> (end: Int, next: Int)? {
+    func holds(_ sequence: [UInt8], at index: Int) -> Bool {
+      bytes[index...].starts(with: sequence)
+    }
+    for index in start..<bytes.count {
+      switch bytes[index] {
+      case 0x0A: return (index, index + 1)
+      case 0x0D: return (index, index + (holds([0x0D, 0x0A], at: index) ? 2 : 1))
+      case 0xC2 where holds([0xC2, 0x85], at: index): return (index, index + 2)
+      case 0xE2 where holds([0xE2, 0x80, 0xA8], at: index) || holds([0xE2, 0x80, 0xA9], at: index):
+        return (index, index + 3)
+      default: continue
       }
     }
-    lines.append(String(line))
-    return lines
+    return nil
   }
 
   private static func isLineBreak(_ scalar: Unicode.Scalar) -> Bool {

@@ -33,9 +33,9 @@ func limitWarnings(
       "the open-files limit of \(openFilesMax) here has room for \(possible) sessions in all"
     case .auto: "there are at most \(possible) sessions in all"
     }
-  func warn(_ place: String, _ bound: Int?) {
+  func warn(_ place: @autoclosure () -> String, _ bound: Int?) {
     guard let bound, bound > possible else { return }
-    warnings.append("\(place) (\(bound)) is never reached: \(reason)")
+    warnings.append("\(place()) (\(bound)) is never reached: \(reason)")
   }
   for route in plan.routes { warn("max_sessions of route \(route.name)", route.sessionsMax) }
   for upstream in plan.upstreams {
