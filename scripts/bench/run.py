@@ -28,6 +28,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench import calls, cases, document, peers, plots, report  # noqa: E402
 from bench.laboratory import (  # noqa: E402
+    STOLEN_SHARE_MAX,
     Cores,
     Laboratory,
     LoadFailed,
@@ -40,7 +41,7 @@ from bench.marks import HOLDS, MISSED  # noqa: E402
 from bench.results import SUBJECT, Result  # noqa: E402
 from lab import envoy, network, proxies  # noqa: E402
 
-ROUNDS, QUICK_ROUNDS = 9, 6
+ROUNDS, QUICK_ROUNDS = 12, 6
 FILE = proxies.ROOT / ".build-bench/bench.json"
 UNAVAILABLE = 69
 BUSY_SHARE_MAX = 0.05
@@ -112,6 +113,7 @@ def measured(
         print(f"quick: {arguments.rounds} short rounds; left out: {'; '.join(left_out)}")
     for number, case in enumerate(chosen, 1):
         lab.position = f"[{number}/{len(chosen)}, {time.monotonic() - started:.0f} s]"
+        lab.repeated = 0
         try:
             result = case.run(lab, kinds, arguments.rounds)
         except FAILURES as error:  # the other cases still tell something
@@ -119,6 +121,11 @@ def measured(
             print(f"\n{case.name}: FAILED, {error}", flush=True)
             is_whole = False
             continue
+        if lab.repeated:
+            result.notes.append(
+                f"repeated, since others had more than {STOLEN_SHARE_MAX:.0%} of the cores: "
+                f"{lab.repeated} runs"
+            )
         lab.progress("")
         print(report.text(result, arguments.subject), flush=True)
         results.append(result)

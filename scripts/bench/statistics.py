@@ -8,8 +8,8 @@ ratio enclose the true median with a probability that needs no table, no normal 
 resampling. It can be checked by hand. (A bootstrap of so few values is too narrow: it cannot see
 beyond the smallest and the largest, and gives them too little weight.)
 
-With 6 rounds the smallest and the largest ratio enclose the median with 96.9 %, with 9 the second
-smallest and second largest with 96.1 %. Below 6 rounds nothing reaches 95 %: then the whole range
+With 6 rounds the smallest and the largest ratio enclose the median with 96.9 %, with 12 the third
+smallest and third largest with 96.1 %. Below 6 rounds nothing reaches 95 %: then the whole range
 is given together with what it is worth.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -60,6 +61,18 @@ def thread_cpu_seconds(pid: int) -> dict[str, float]:
             if name and spent:
                 times[f"{name}/{task}"] = int(spent[0]) / 1e9
     return times
+
+
+def stolen_seconds(cores: Collection[int]) -> float:
+    """CPU time of these cores that a hypervisor gave to others, since the machine's start, in steps
+    of 10 ms."""
+    names = {f"cpu{core}" for core in cores}
+    ticks = 0
+    for line in _read("/proc/stat").splitlines():
+        name, *fields = line.split()
+        if name in names:
+            ticks += int(fields[7])  # user nice system idle iowait irq softirq steal
+    return ticks / TICKS_PER_SECOND
 
 
 def pss_bytes(pid: int) -> int:

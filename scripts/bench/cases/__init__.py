@@ -24,7 +24,16 @@ ALL: tuple[Case, ...] = (
 
 
 def chosen(names: list[str] | None, is_quick: bool) -> list[Case]:
-    """Cases whose name begins like one of these; without names all, or the quick ones."""
-    if names:
-        return [case for case in ALL if any(case.name.startswith(name) for name in names)]
-    return [case for case in ALL if case.is_quick or not is_quick]
+    """Cases of these names, or whose name begins so if there is none of that name; without names
+    all, or the quick ones."""
+    if not names:
+        return [case for case in ALL if case.is_quick or not is_quick]
+    whole = {case.name for case in ALL}
+    return [
+        case
+        for case in ALL
+        if any(
+            case.name == name or (name not in whole and case.name.startswith(name))
+            for name in names
+        )
+    ]

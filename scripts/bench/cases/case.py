@@ -13,7 +13,7 @@ from bench.results import FLOOR, SUBJECT, Result
 
 TRIAL_ROUNDS = 2
 TRIAL_SECONDS = 0.25
-WARM_UP_SECONDS = 0.2
+WARM_UP_SECONDS = 0.15
 
 
 class Case(Protocol):
@@ -80,18 +80,22 @@ def tried(
     return chosen
 
 
-@contextlib.contextmanager
-def floor(lab: Laboratory, server: str) -> Iterator[tuple[Target, float]]:
+def floor(
+    lab: Laboratory, server: str
+) -> tuple[contextlib.AbstractContextManager[Target], float]:
     """What no proxy can be cheaper than, and by what its cost is multiplied: for echoes the echo
     server's own cost, twice, since a proxy has two sockets to serve where it has one; for bulk a
     relay that is nothing but splice(2)."""
     if server == "echo":
-        with lab.server("echo", lab.cores.proxy) as (pid, addresses):
-            yield Target(pid, addresses), 2.0
-        return
-    options = ["--to", ",".join(lab.servers(server))]
-    with lab.server("splice", lab.cores.proxy, options) as (pid, addresses):
-        yield Target(pid, addresses), 1.0
+        return on_the_proxys_core(lab, "echo", []), 2.0
+    return on_the_proxys_core(lab, "splice", ["--to", ",".join(lab.servers(server))]), 1.0
+
+
+@contextlib.contextmanager
+def on_the_proxys_core(lab: Laboratory, kind: str, options: Sequence[str]) -> Iterator[Target]:
+    """A reference server in a proxy's place."""
+    with lab.server(kind, lab.cores.proxy, options) as (pid, addresses):
+        yield Target(pid, addresses)
 
 
 def floor_words(server: str) -> str:

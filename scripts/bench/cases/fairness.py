@@ -35,7 +35,7 @@ class Fairness:
 
     name: str = "8 bulk sessions beside 64 of ping-pong"
     is_quick: bool = False
-    seconds: float = 1.5
+    seconds: float = 0.6
 
     def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
         """Each round: without bulk, then with it."""
@@ -55,17 +55,14 @@ class Fairness:
         with contextlib.ExitStack() as stack:
             source_pid, sources = stack.enter_context(lab.server("source", lab.cores.servers))
             yield_to_others(source_pid)
-            echoes = lab.servers("echo")
-            places = {FLOOR: (echoes, sources)}
-            for one in found:
-                lab.progress(f"{self.name}: starting {one.name}")
-                places[one.name] = stack.enter_context(started(lab, one, sources))
-            for small, bulk in places.values():
-                measured(lab, small, bulk, WARM_UP_SECONDS)
-            for index, name in alternating(list(places), rounds):
+            by_name = {one.name: one for one in found}
+            direct = contextlib.nullcontext((lab.servers("echo"), sources))
+            for index, name in alternating([*by_name, FLOOR], rounds):
                 lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
-                with in_front_of(name):
-                    result.add(name, measured(lab, *places[name], seconds))
+                place = direct if name == FLOOR else started(lab, by_name[name], sources)
+                with place as (small, bulk), in_front_of(name):
+                    measured(lab, small, bulk, WARM_UP_SECONDS)
+                    result.add(name, measured(lab, small, bulk, seconds))
         return result
 
 

@@ -33,7 +33,7 @@ class HalfSaturation:
 
     name: str = "half the saturation rate, 64 B x64"
     is_quick: bool = False
-    seconds: float = 2.0
+    seconds: float = 0.6
 
     def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
         """First what each can do at most, then all at the same rate."""
@@ -52,27 +52,30 @@ class HalfSaturation:
             return measured(lab, target, ("pingpong", *SHAPE), seconds)
 
         found = tried(lab, found, result, start, saturating)
-        with contextlib.ExitStack() as stack:
-            targets = {one.name: stack.enter_context(start(one)) for one in found}
-            most = {}
-            for name, target in targets.items():
-                lab.progress(f"{self.name}: how much {name} can do at most")
+        most = {}
+        by_name = {one.name: one for one in found}
+        for name, one in by_name.items():
+            lab.progress(f"{self.name}: how much {name} can do at most")
+            with start(one) as target:
                 saturating(target, WARM_UP_SECONDS)
                 most[name] = saturating(target, 0.5)["rate"]
-            rate = int(min(most.values()) / 2)
-            told = ", ".join(f"{name} {value:,.0f}" for name, value in most.items())
-            result.notes.append(f"{rate:,}/s; at most, in a closed loop: {told}")
-            result.notes.append(floor_words("echo"))
-            targets[FLOOR], factor = stack.enter_context(floor(lab, "echo"))
-            load = ("paced", "--rate", str(rate), *SHAPE)
-            seconds = lab.duration(self.seconds)
-            for index, name in alternating(list(targets), rounds):
-                lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
-                with in_front_of(name):
-                    sample = measured(lab, targets[name], load, seconds)
-                if name == FLOOR:
-                    sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
-                result.add(name, sample)
+        rate = int(min(most.values()) / 2)
+        told = ", ".join(f"{name} {value:,.0f}" for name, value in most.items())
+        result.notes.append(f"{rate:,}/s; at most, in a closed loop: {told}")
+        result.notes.append(floor_words("echo"))
+        load = ("paced", "--rate", str(rate), *SHAPE)
+        seconds = lab.duration(self.seconds)
+        for index, name in alternating([*by_name, FLOOR], rounds):
+            lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
+            if name == FLOOR:
+                place, factor = floor(lab, "echo")
+            else:
+                place, factor = start(by_name[name]), 1.0
+            with place as target, in_front_of(name):
+                measured(lab, target, load, WARM_UP_SECONDS)
+                sample = measured(lab, target, load, seconds)
+            sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
+            result.add(name, sample)
         return result
 
 

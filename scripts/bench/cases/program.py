@@ -30,6 +30,7 @@ class Program:
     marks: tuple[Mark, ...] = ()
     is_quick: bool = False
     seconds_max: float = 120.0
+    rounds_max: int = 9
     # The package that builds it.
     package: Path = PACKAGE
 
@@ -41,6 +42,7 @@ class Program:
             arguments = self.quick_arguments
         command = ["taskset", "--cpu-list", str(lab.cores.proxy)]
         command += [str(self.package / ".build/release" / self.program), *arguments]
+        rounds = min(rounds, self.rounds_max)
         for index in range(rounds):
             lab.progress(f"{self.name}: round {index + 1} of {rounds}")
             answer = subprocess.run(

@@ -60,7 +60,7 @@ class Traffic:
     load: tuple[str, ...]
     server: str = "echo"
     cost: Figure = PER_OPERATION
-    seconds: float = 1.5
+    seconds: float = 0.5
     marks: tuple[Mark, ...] = ()
     is_quick: bool = False
     idle: int = 0
@@ -84,8 +84,7 @@ class Traffic:
         return (self.cost, USER, SYSTEM, *speed, BUSY, *more)
 
     def run(self, lab: Laboratory, kinds: Sequence[str], rounds: int) -> Result:
-        """All rounds: every proxy runs throughout, one at a time has work. Those that spin never
-        rest, so each of them runs only while it is measured."""
+        """All rounds, each with proxies that were started for it."""
         found = [*contenders(kinds), *tuned(kinds, self.is_bulk)]
         result = Result(self.name, self.about, self.figures, self.marks, peers_of(found))
         seconds = lab.duration(self.seconds)
@@ -106,29 +105,18 @@ class Traffic:
                 if self.plain_of in (one.kind, "all")
             ]
         result.notes.append(floor_words(self.server))
-        with contextlib.ExitStack() as stack:
-            targets: dict[str, Target] = {}
-            below, factor = stack.enter_context(floor(lab, self.server))
-            targets[FLOOR] = below
-            by_name = {one.name: one for one in found}
-            if not self.spin:
-                for one in found:
-                    lab.progress(f"{self.name}: starting {one.name}")
-                    targets[one.name] = stack.enter_context(self.started(lab, one))
-                for name, target in targets.items():
-                    with in_front_of(name):
-                        measure(target, WARM_UP_SECONDS)
-            for index, name in alternating([*by_name, FLOOR], rounds):
-                lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
-                with contextlib.ExitStack() as alone, in_front_of(name):
-                    target = targets.get(name)
-                    if target is None:
-                        target = alone.enter_context(self.started(lab, by_name[name]))
-                        measure(target, WARM_UP_SECONDS)
-                    sample = measure(target, seconds)
-                if name == FLOOR:
-                    sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
-                result.add(name, sample)
+        by_name = {one.name: one for one in found}
+        for index, name in alternating([*by_name, FLOOR], rounds):
+            lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
+            if name == FLOOR:
+                start, factor = floor(lab, self.server)
+            else:
+                start, factor = self.started(lab, by_name[name]), 1.0
+            with start as target, in_front_of(name):
+                measure(target, WARM_UP_SECONDS)
+                sample = measure(target, seconds)
+            sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
+            result.add(name, sample)
         return result
 
     @contextlib.contextmanager
@@ -233,7 +221,7 @@ def bulk(direction: str, count: int, **more: object) -> Traffic:
 
 
 CONNECT_LOAD = ("connect", "--bytes", "64", "--concurrent", "32")
-COST_OF_CONNECT = {"load": CONNECT_LOAD, "cost": PER_SESSION, "seconds": 1.2}
+COST_OF_CONNECT = {"load": CONNECT_LOAD, "cost": PER_SESSION, "seconds": 0.5}
 BULK_MARKS = (
     Mark("cost", 0.55, against="envoy"),
     Mark("cost", 0.40, against="haproxy"),
@@ -242,14 +230,13 @@ BULK_MARKS = (
 )
 
 PING_PONG = (
-    ping_pong("64 B", 1, seconds=1.0),
+    ping_pong("64 B", 1),
     ping_pong(
         "64 B",
         1,
         name="ping-pong 64 B x1, spinning",
         about="one connection; Sluice with `spin: 200us`, HAProxy with `busy-polling`, the others "
         "as they are; `no spin` is Sluice without it",
-        seconds=0.8,
         spin=True,
         plain="no spin",
         marks=(
