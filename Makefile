@@ -127,6 +127,11 @@ bench-calls: release ## System calls per message, session and GB, of Sluice and 
 	@scripts/install.sh bench
 	scripts/bench/run.py calls $(BENCH)
 
+.PHONY: instructions
+instructions: release ## Instructions per message, per session and to read a route; fails above what they were (COUNT="--with perf")
+	@scripts/install.sh instructions
+	scripts/instructions.py $(COUNT)
+
 .PHONY: bench-streams
 bench-streams: ## CPU per message of the event loop's streams beside asyncio and uvloop; fails above 0.70 of uvloop (QUICK=1)
 	@scripts/install.sh build bench-streams

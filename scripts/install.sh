@@ -19,6 +19,7 @@ packages_for() {
       ;;
     # Envoy comes from PyPI, into a virtual environment.
     bench) echo python3 python3-venv haproxy nginx libnginx-mod-stream strace util-linux ;;
+    instructions) echo python3 valgrind binutils ;;
     acceptance) echo python3 binutils dnsmasq-base util-linux ;;
     stop) echo python3 debootstrap systemd-container util-linux ;;
     bench-streams) echo python3 python3-venv ;;
@@ -29,7 +30,7 @@ packages_for() {
     # promtool comes with the server.
     prometheus) echo prometheus python3 python3-prometheus-client ;;
     *)
-      echo "install.sh: unknown purpose '$1' (build lint interop checks bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
+      echo "install.sh: unknown purpose '$1' (build lint interop checks bench bench-streams instructions acceptance stop binary run schema unit prometheus)" >&2
       return 64
       ;;
   esac
@@ -65,7 +66,7 @@ refuse_daemons() {
 
 if [ "$#" -eq 0 ]; then
   echo "usage: scripts/install.sh PURPOSE..." >&2
-  echo "  (build lint interop checks bench bench-streams acceptance stop binary run schema unit prometheus)" >&2
+  echo "  (build lint interop checks bench bench-streams instructions acceptance stop binary run schema unit prometheus)" >&2
   exit 64
 fi
 

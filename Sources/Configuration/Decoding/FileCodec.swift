@@ -172,7 +172,8 @@ extension Codec<RelayDraft> {
           "How large a pipe is asked to be; the kernel may give less."),
         field(
           "turn", \.turnBytes, .size((4 << 10)...(64 << 20)), standard: relayStandard.turnBytes,
-          "How much a direction of a session may move before others have their turn."),
+          "How much a direction of a session may move before others have their turn; an eighth of it "
+            + "while the worker serves exchanges of small messages, too."),
         field(
           "coalesce", \.coalesce,
           ScalarCodec.duration(.microseconds(1)...(.milliseconds(10))).orOff(),

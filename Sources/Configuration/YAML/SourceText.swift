@@ -102,7 +102,8 @@ struct SourceText {
       case 0x0A: return (index, index + 1)
       case 0x0D: return (index, index + (holds([0x0D, 0x0A], at: index) ? 2 : 1))
       case 0xC2 where holds([0xC2, 0x85], at: index): return (index, index + 2)
-      case 0xE2 where holds([0xE2, 0x80, 0xA8], at: index) || holds([0xE2, 0x80, 0xA9], at: index):
+      case 0xE2
+      where holds([0xE2, 0x80, 0xA8], at: index) || holds([0xE2, 0x80, 0xA9], at: index):
         return (index, index + 3)
       default: continue
       }

@@ -63,15 +63,18 @@ public final class EventLog: Sendable {
   }
 
   fileprivate func add(_ line: [UInt8]) {
-    queue.withLock { queue in
+    // The thread looks until it finds nothing: whoever comes behind others need not wake it.
+    let isFirst = queue.withLock { queue in
+      let isFirst = queue.lines.isEmpty
       if queue.lines.count < plan.queueMax {
         queue.lines.append(line)
       } else {
         queue.dropped += 1
         queue.droppedTotal += 1
       }
+      return isFirst
     }
-    thread.ring()
+    if isFirst { thread.ring() }
   }
 
   private func step(_ output: LineWriter) -> LogThread.Rest {
@@ -84,7 +87,7 @@ public final class EventLog: Sendable {
         return (queue.lines, queue.dropped)
       }
       if lines.isEmpty { return .untilRung }
-      for line in lines { _ = output.writeLines(line) }
+      _ = output.writeLines(Array(lines.joined()))
       if dropped > 0 {
         let line = eventLine(
           plan.format, "warning", "lines of this log were lost", [("count", "\(dropped)")])

@@ -36,7 +36,6 @@ enum PumpEnd: Equatable {
 /// The resources with which a worker moves bytes. Not thread-safe: a worker owns it.
 struct Relay<K: Kernel>: ~Copyable {
   private let kernel: K
-  private let turnBytes: Int
   /// Read into and written from at once; holds nothing between two calls of `pump`.
   private let buffer: UnsafeMutableRawBufferPointer
   private(set) var pipes: PipePool<K>
@@ -49,11 +48,10 @@ struct Relay<K: Kernel>: ~Copyable {
   private static var smallSpliceBytes: Int { 16 << 10 }
   private static var smallSplicesForCopying: UInt8 { 2 }
 
-  init(kernel: K, bufferBytes: Int, turnBytes: Int, pipes: consuming PipePool<K>) {
+  init(kernel: K, bufferBytes: Int, pipes: consuming PipePool<K>) {
     precondition(bufferBytes > 0)
     precondition(bufferBytes <= Int(UInt32.max))
     self.kernel = kernel
-    self.turnBytes = turnBytes
     self.pipes = pipes
     buffer = .allocate(byteCount: bufferBytes, alignment: 4096)
   }
@@ -63,12 +61,13 @@ struct Relay<K: Kernel>: ~Copyable {
     buffer.deallocate()
   }
 
-  /// Moves what can be moved from `source` to `destination`. Says when the stream has ended and
-  /// everything before its end has been delivered.
+  /// Moves what can be moved from `source` to `destination`, about `budget` bytes at most. Says when the
+  /// stream has ended and everything before its end has been delivered.
   mutating func pump(
-    _ direction: inout Direction, from source: inout Side, to destination: inout Side
+    _ direction: inout Direction, from source: inout Side, to destination: inout Side,
+    budget: Int
   ) -> PumpEnd {
-    var budget = turnBytes
+    var budget = budget
     while true {
       if direction.isOver { return .waiting }
       if direction.keptBytes > 0 {

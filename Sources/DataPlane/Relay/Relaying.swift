@@ -130,17 +130,19 @@ extension Worker {
   private func pumpAndCount(_ session: UnsafeMutablePointer<Session>, _ way: Way) -> PumpEnd {
     let (before, after): (UInt64, UInt64)
     let end: PumpEnd
+    let budget = coalescing.turnBytes(of: settings.relay.turnBytes, at: now)
     switch way {
     case .upload:
       before = session.pointee.upload.bytes
       end = relay.pump(
-        &session.pointee.upload, from: &session.pointee.downstream, to: &session.pointee.upstream)
+        &session.pointee.upload, from: &session.pointee.downstream, to: &session.pointee.upstream,
+        budget: budget)
       after = session.pointee.upload.bytes
     case .download:
       before = session.pointee.download.bytes
       end = relay.pump(
         &session.pointee.download, from: &session.pointee.upstream,
-        to: &session.pointee.downstream)
+        to: &session.pointee.downstream, budget: budget)
       after = session.pointee.download.bytes
     }
     if after != before, let endpoint = session.pointee.endpoint {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Coalescing: when a worker lets bytes gather before it looks again.
+// Coalescing: when a worker lets bytes gather before it looks again, and how much bulk it moves at once.
 //
 // In bulk, being woken is what costs: with every wake-up a worker moves what has come since the last
 // one, the faster it is the less that is, and each small step wakes the receiver as well. A worker
@@ -12,6 +12,8 @@
 //     sleep is in proportion to what was moved, and only what is faster than any small window allows
 //     gathers for long: below two gigabytes a second a worker sleeps for less than the time after
 //     which bytes would come anyway.
+// For the same reason bulk is moved in small pieces while there are exchanges: a message that comes in the
+// middle of a turn waits until all bulk sessions have had theirs.
 
 import Reactor
 
@@ -22,10 +24,16 @@ struct Coalescing {
   /// Bulk that was moved since the worker last had nothing to do; 0 after an exchange.
   private var bulkBytes: UInt64 = 0
   private var quietUntil: Instant
+  /// Until when a message may come at any moment.
+  private var mixedUntil: Instant
 
   /// How many times the longest sleep an exchange must have been silent. An answer that comes later
   /// than that is delayed by less than this fraction.
   private static var silencesPerSleep: UInt64 { 5 }
+  /// How long after an exchange another one is expected.
+  private static var mixedNanoseconds: UInt64 { 5_000_000 }
+  /// Which part of a turn's bytes bulk may move while there are exchanges.
+  private static var mixedShare: Int { 8 }
   /// Two gigabytes a second.
   private static var bytesPerNanosecond: UInt64 { 2 }
   /// Shorter than the kernel's own tolerance (timerslack, prctl(2)) it would not come out.
@@ -35,6 +43,7 @@ struct Coalescing {
   init(nanosecondsMax: UInt64, now: Instant) {
     self.nanosecondsMax = nanosecondsMax
     quietUntil = now
+    mixedUntil = now
   }
 
   /// Bytes were moved in one direction.
@@ -48,6 +57,12 @@ struct Coalescing {
   mutating func noteExchange(at now: Instant) {
     bulkBytes = 0
     quietUntil = now.advanced(by: Coalescing.silencesPerSleep * nanosecondsMax)
+    mixedUntil = now.advanced(by: Coalescing.mixedNanoseconds)
+  }
+
+  /// How much of `bytes`, the most that a direction may move in a turn, it may move now.
+  func turnBytes(of bytes: Int, at now: Instant) -> Int {
+    now < mixedUntil ? max(1, bytes / Coalescing.mixedShare) : bytes
   }
 
   /// How long to sleep, 0: not at all, if there is nothing to do now.

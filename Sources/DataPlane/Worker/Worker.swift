@@ -88,7 +88,6 @@ final class Worker<K: Kernel>: LoopCore {
     timers = try TimerWheel(capacity: settings.sessionsMax + 1, now: now)
     relay = Relay(
       kernel: kernel, bufferBytes: settings.relay.bufferBytes,
-      turnBytes: settings.relay.turnBytes,
       pipes: PipePool(
         kernel: kernel, pipeBytes: settings.relay.pipeBytes, pipesMax: settings.pipesMax))
     pickers = topology.upstreams.map { EndpointPicker($0, offset: settings.number) }

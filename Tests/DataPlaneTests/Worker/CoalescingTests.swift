@@ -52,6 +52,56 @@ import Testing
     #expect(coalescing.sleepNanoseconds(at: at(5000)) == 0)
   }
 
+  @Test func besideExchangesBulkIsMovedInSmallPieces() {
+    var coalescing = Coalescing(nanosecondsMax: 0, now: at(0))
+    #expect(coalescing.turnBytes(of: 1 << 20, at: at(0)) == 1 << 20)
+    coalescing.note(bytes: megabyte, isBulk: true, at: at(5))
+    #expect(coalescing.turnBytes(of: 1 << 20, at: at(5)) == 1 << 20)
+    coalescing.noteExchange(at: at(10))
+    #expect(coalescing.turnBytes(of: 1 << 20, at: at(10)) == 1 << 17)
+    #expect(coalescing.turnBytes(of: 1 << 20, at: at(5009)) == 1 << 17)
+    #expect(coalescing.turnBytes(of: 1 << 20, at: at(5010)) == 1 << 20)
+  }
+
+  /// How much bulk one turn moves, with an exchange before it or without.
+  private func movedInATurn(exchanging: Bool) throws -> Int {
+    var plan = RigPlan()
+    plan.pipesMax = 4
+    let kernel = FakeKernel()
+    kernel.socketBytes = 1 << 20
+    let rig = try Rig(plan, kernel: kernel)
+    let server = rig.kernel.serve(9000, .accepts)
+    let bulk = rig.connectClient()
+    rig.settle()
+    let other = rig.connectClient()
+    rig.settle()
+    func pushBulk() { _ = bulk.writeSome([UInt8](repeating: 7, count: bulk.room)) }
+    func takeAll() { for accepted in server.accepted { _ = accepted.readBytes() } }
+    func moved() -> UInt64 { rig.worker.sessions.find(0)?.pointee.upload.bytes ?? 0 }
+    pushBulk()
+    rig.settle()
+    takeAll()
+    rig.advance(milliseconds: 10)
+    if exchanging {
+      other.write("ping")
+      rig.settle()
+    }
+    takeAll()
+    pushBulk()
+    _ = rig.kernel.carryAll()
+    let before = moved()
+    rig.worker.turn()
+    let count = moved() - before
+    #expect(rig.tearDown() == [])
+    return Int(count)
+  }
+
+  @Test func aMessageWaitsForLessThanAWholeTurnOfBulk() throws {
+    let whole = RigPlan().relay.turnBytes
+    #expect(try movedInATurn(exchanging: false) >= whole)
+    #expect(try (1...whole / 8).contains(movedInATurn(exchanging: true)))
+  }
+
   /// One worker with two sessions, one of them moving bulk. Returns how often it slept meanwhile.
   private func sleeps(exchanging: Bool) throws -> Int {
     var plan = RigPlan()
