@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bench.peers import Contender
 from bench.rounds import Meter
@@ -29,6 +30,9 @@ STOLEN_SHARE_MAX = 0.05
 REPEATED_MAX = 3
 # Numbers of users that no system gives to anybody.
 FIRST_USER = 61_000
+
+
+Outcome = TypeVar("Outcome")
 
 
 class LoadFailed(Exception):
@@ -202,21 +206,28 @@ class Laboratory:
             raise LoadFailed(f"{' '.join(arguments)}: {answer.stderr.strip()}")
         return json.loads(answer.stdout)
 
+    def undisturbed(self, run: Callable[[], Outcome]) -> Outcome:
+        """What a run says; repeated when the machine was not ours meanwhile, whatever came out."""
+        for _ in range(REPEATED_MAX):
+            began, stolen = time.monotonic(), procfs.stolen_seconds(self.cores.all)
+            outcome = run()
+            stolen = procfs.stolen_seconds(self.cores.all) - stolen
+            if stolen <= STOLEN_SHARE_MAX * len(self.cores.all) * (time.monotonic() - began):
+                break
+            self.repeated += 1
+        return outcome
+
     def measure(
         self, target: Target, arguments: Sequence[str], seconds: float, *, settle: bool = True
     ) -> tuple[dict[str, float], tuple[float, float, float]]:
-        """One run of the load, and what the target spent: seconds, of user and of system. Repeated
-        when the machine was not ours meanwhile, whatever came out."""
-        for _ in range(REPEATED_MAX):
-            stolen = procfs.stolen_seconds(self.cores.all)
+        """One run of the load, and what the target spent: seconds, of user and of system."""
+
+        def run() -> tuple[dict[str, float], tuple[float, float, float]]:
             meter = Meter(target.pid)
             measured = self.run_load(arguments, target.addresses, seconds)
-            spent = meter.stop(settle)
-            stolen = procfs.stolen_seconds(self.cores.all) - stolen
-            if stolen <= STOLEN_SHARE_MAX * len(self.cores.all) * measured["seconds"]:
-                break
-            self.repeated += 1
-        return measured, spent
+            return measured, meter.stop(settle)
+
+        return self.undisturbed(run)
 
     @contextlib.contextmanager
     def held(self, addresses: Sequence[str], sessions: int) -> Iterator[None]:

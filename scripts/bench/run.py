@@ -221,12 +221,12 @@ def main() -> int:
         unprivileged=unprivileged,
     ) as lab:
         if arguments.what == "calls":
-            new["calls"] = calls.counted(lab, kinds)
+            counts = calls.counted(lab, kinds)
             lab.progress("")
-            for unit, name, total, each in calls.lines(new["calls"]):
+            for unit, name, total, each in calls.lines(counts):
                 print(f"{unit}: {name:<8} {total:>9}: {each}")
-            arguments.add = True
-            store(arguments, new)
+            arguments.add = True  # to the cases, whose circumstances are their own
+            store(arguments, {"calls": counts})
         else:
             results, is_whole = measured(arguments, lab, kinds, new)
     print(f"\nwritten: {arguments.json}")

@@ -62,7 +62,9 @@ class Fairness:
                 place = direct if name == FLOOR else started(lab, by_name[name], sources)
                 with place as (small, bulk), in_front_of(name):
                     measured(lab, small, bulk, WARM_UP_SECONDS)
-                    result.add(name, measured(lab, small, bulk, seconds))
+                    result.add(
+                        name, lab.undisturbed(lambda: measured(lab, small, bulk, seconds))
+                    )
         return result
 
 

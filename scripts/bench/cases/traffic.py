@@ -280,7 +280,7 @@ SCALE = (
         about="ping-pong 64 B x32 while 9,000 other sessions idle in the same proxy; `alone` is "
         "Sluice without them",
         idle=IDLE_SESSIONS,
-        rounds_max=8,
+        rounds_max=9,
         plain="alone",
         marks=(Mark("cost", 1.05, against="sluice, alone"),),
     ),
