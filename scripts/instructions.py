@@ -130,7 +130,7 @@ class Counter:
         with tempfile.TemporaryDirectory(prefix="sluice-count-") as folder:
             try:
                 self.of(["/bin/true"], Path(folder) / "report")
-            except ValueError:
+            except (ValueError, subprocess.CalledProcessError):
                 return f"{program} cannot count here"
         return None
 

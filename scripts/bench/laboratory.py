@@ -334,21 +334,11 @@ def machine(cores: Cores) -> dict[str, str]:
 def busy_share(cores: Sequence[int], seconds: float = 1.0) -> float:
     """How much of these cores others take now, up to 1, what a hypervisor takes included."""
 
-    def spent() -> tuple[int, int]:
-        busy = total = 0
-        for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
-            name, *fields = line.split()
-            if name in {f"cpu{core}" for core in cores}:
-                # user nice system idle iowait irq softirq steal; guests are in user already
-                ticks = [int(field) for field in fields[:8]]
-                total += sum(ticks)
-                busy += sum(ticks) - ticks[3] - ticks[4]
-        return busy, total
-
-    busy, total = spent()
+    before = procfs.core_ticks(cores)
     time.sleep(seconds)
-    busy_now, total_now = spent()
-    return (busy_now - busy) / max(1, total_now - total)
+    ticks = [now - then for now, then in zip(procfs.core_ticks(cores), before)]
+    idle = ticks[3] + ticks[4]  # waiting for a disk is idle, too
+    return (sum(ticks) - idle) / max(1, sum(ticks))
 
 
 def commit() -> str:

@@ -63,16 +63,21 @@ def thread_cpu_seconds(pid: int) -> dict[str, float]:
     return times
 
 
-def stolen_seconds(cores: Collection[int]) -> float:
-    """CPU time of these cores that a hypervisor gave to others, since the machine's start, in steps
-    of 10 ms."""
+def core_ticks(cores: Collection[int]) -> list[int]:
+    """What these cores have done since the machine's start, in ticks, all together: user, nice,
+    system, idle, iowait, irq, softirq, steal. (Guests are in user already, proc_stat(5).)"""
     names = {f"cpu{core}" for core in cores}
-    ticks = 0
+    sums = [0] * 8
     for line in _read("/proc/stat").splitlines():
         name, *fields = line.split()
         if name in names:
-            ticks += int(fields[7])  # user nice system idle iowait irq softirq steal
-    return ticks / TICKS_PER_SECOND
+            sums = [total + int(field) for total, field in zip(sums, fields[:8])]
+    return sums
+
+
+def stolen_seconds(cores: Collection[int]) -> float:
+    """CPU time of these cores that a hypervisor gave to others, in steps of 10 ms."""
+    return core_ticks(cores)[7] / TICKS_PER_SECOND
 
 
 def pss_bytes(pid: int) -> int:
