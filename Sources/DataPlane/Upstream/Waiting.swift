@@ -168,12 +168,14 @@ extension Worker {
     session.pointee.state = .connecting
     coalescing.noteExchange(at: now)
     beginSearch(admission.token.index, session, isAdmitted: true)
-    let hasMissed = admission.upstream.room.settle()
+    let missed = admission.upstream.room.settle()
     let found = findSession(admission.token)
     found?.pointee.search.isAdmitted = false
     // There may be more where that came from; and if there was nothing, those behind need not look.
     let isBack = found?.pointee.state == .waiting
-    if !isBack || hasMissed { releaseNext(admission.upstream, isFollowing: true) }
+    if !isBack || missed > .nothing {
+      releaseNext(admission.upstream, isFollowing: missed < .place)
+    }
   }
 
   /// Has the next one look that waits for a place. `isFollowing`: because another one was let in. Not,

@@ -16,8 +16,9 @@
 //     whether somebody waits. One of both sees the other.
 //   - Who was released and has looked with success, or is gone, has the next one released. So whatever was
 //     there for several goes through all of them.
-//   - Who frees a place and finds nobody, because all are looking just now, leaves a word: one of those
-//     who have looked reads it and has the head look again.
+//   - While one looks, nobody else is released for a place: whoever looks in vain goes back to the head, and
+//     those behind would be before it. Who frees a place meanwhile leaves a word: the one who looks reads
+//     it afterwards and has the head look again.
 //   - What nobody on a worker sees (an endpoint that comes up, a bound that is raised) the control loop
 //     does, which attends to every room that is not empty.
 //
@@ -43,6 +44,17 @@ public final class WaitingRoom: Sendable {
     /// The session waits. `isFirst`: nobody is ahead of it, so it must look once more. `isUnattended`:
     /// the control loop does not attend to the room yet and must be told.
     case entered(ticket: UInt32, sequence: UInt32, isFirst: Bool, isUnattended: Bool)
+  }
+
+  /// What those who were looking may not have seen.
+  enum Missed: Int, Comparable {
+    case nothing
+    /// Another one was let in, so that there may be more.
+    case more
+    /// A place became free.
+    case place
+
+    static func < (one: Missed, other: Missed) -> Bool { one.rawValue < other.rawValue }
   }
 
   fileprivate struct Place {
@@ -71,8 +83,8 @@ public final class WaitingRoom: Sendable {
     var held = 0
     /// Those who were released and have not looked yet.
     var released = 0
-    /// A place became free while nobody was at the head and some were looking: they may have missed it.
-    var hasMissed = false
+    /// What happened while some were looking.
+    var missed = Missed.nothing
     var lastSequence: UInt32 = 0
     var lastKind = Kind.queue
     var isAttended = false
@@ -166,17 +178,18 @@ public final class WaitingRoom: Sendable {
   // MARK: Releasing, on any thread
 
   /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back.
-  /// Whoever is looking at the moment hears of a place that finds no head (`settle`). `isFollowing`:
-  /// only because another one was let in, so that there may be more; not for who was let in before and
-  /// failed.
+  /// For a place nobody is let go while others are looking; one of them hears of it (`settle`).
+  /// `isFollowing`: only because another one was let in, so that there may be more; not for who was let in
+  /// before and failed.
   func release(_ kind: Kind, isFollowing: Bool = false) -> (
     worker: Int, token: Token, ticket: UInt32
   )? {
     state.withLock { state in
-      guard state.head != 0 else {
-        if kind == .queue, state.released > 0 { state.hasMissed = true }
+      if kind == .queue, state.released > 0 {
+        state.missed = max(state.missed, isFollowing ? .more : .place)
         return nil
       }
+      guard state.head != 0 else { return nil }
       let head = state.places[Int(state.head) - 1]
       guard head.kind == kind, !(isFollowing && head.hasFailed) else { return nil }
       let ticket = state.head - 1
@@ -208,16 +221,16 @@ public final class WaitingRoom: Sendable {
     }
   }
 
-  /// A session that was admitted has looked, whatever came of it. Returns whether a place may have become
-  /// free after it had, and found nobody: then the caller has the head look again.
+  /// A session that was admitted has looked, whatever came of it. Returns what may have happened after it
+  /// had: then the caller has the head look again.
   @discardableResult
-  func settle() -> Bool {
+  func settle() -> Missed {
     state.withLock { state in
       state.released -= 1
       assert(state.released >= 0)
       ahead.subtract(1, ordering: .relaxed)
-      defer { state.hasMissed = false }
-      return state.hasMissed
+      defer { state.missed = .nothing }
+      return state.missed
     }
   }
 

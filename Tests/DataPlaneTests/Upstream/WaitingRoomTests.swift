@@ -26,11 +26,26 @@ import Testing
 
   private struct TurnedAway: Error {}
 
-  @Test func whoeverCameFirstIsReleasedFirst() throws {
+  @Test(arguments: [WaitingRoom.Kind.queue, .hold])
+  func whoeverCameFirstIsReleasedFirst(_ kind: WaitingRoom.Kind) throws {
     let room = WaitingRoom()
-    for number in 1...3 { _ = try enter(room, number) }
-    #expect((1...3).compactMap { _ in room.release(.queue)?.token.index } == [1, 2, 3])
+    for number in 1...3 { _ = try enter(room, number, kind) }
+    for number in 1...3 {
+      let released = try #require(room.release(kind))
+      #expect(released.token == token(number))
+      #expect(room.admit(released.ticket))
+      #expect(room.settle() == .nothing)
+    }
+    #expect(room.release(kind) == nil)
+  }
+
+  /// There is one place, but there may be endpoints for several.
+  @Test func severalMayLookForAnEndpointAndOneForAPlace() throws {
+    let room = WaitingRoom()
+    for number in 1...4 { _ = try enter(room, number, number < 3 ? .hold : .queue) }
+    #expect((1...2).compactMap { _ in room.release(.hold)?.token.index } == [1, 2])
     #expect(room.release(.queue) == nil)
+    #expect(room.waiting == (2, 0))
   }
 
   @Test func onlyTheFirstOneMustLookAgain() throws {
@@ -49,15 +64,15 @@ import Testing
 
   @Test func whoeverIsBackHasItsOldPlace() throws {
     let room = WaitingRoom()
-    let entries = try (1...4).map { try enter(room, $0) }
-    for _ in 1...2 { _ = room.release(.queue) }
+    let entries = try (1...4).map { try enter(room, $0, .hold) }
+    for _ in 1...2 { _ = room.release(.hold) }
     #expect(room.admit(entries[0].ticket))
     #expect(room.admit(entries[1].ticket))
-    _ = try enter(room, 2, sequence: entries[1].sequence)
-    _ = try enter(room, 1, sequence: entries[0].sequence)
+    _ = try enter(room, 2, .hold, sequence: entries[1].sequence)
+    _ = try enter(room, 1, .hold, sequence: entries[0].sequence)
     room.settle()
     room.settle()
-    #expect((1...4).compactMap { _ in room.release(.queue)?.token.index } == [1, 2, 3, 4])
+    #expect((1...4).compactMap { _ in room.release(.hold)?.token.index } == [1, 2, 3, 4])
   }
 
   @Test func eachKindHasItsOwnBound() throws {
@@ -104,28 +119,34 @@ import Testing
     #expect(room.release(.queue)?.token == token(1))
   }
 
-  /// A place becomes free between a session's look and its return: nobody is at the head to be told.
-  @Test func aPlaceThatFindsNobodyIsRemembered() throws {
+  /// A place becomes free while the first one looks, in vain: it is not for the second one.
+  @Test func aPlaceThatBecomesFreeWhileOneLooksIsForTheHead() throws {
     let room = WaitingRoom()
     let entries = try (1...2).map { try enter(room, $0) }
-    for entry in entries {
-      _ = room.release(.queue)
-      #expect(room.admit(entry.ticket))
-    }
+    _ = room.release(.queue)
+    #expect(room.admit(entries[0].ticket))
+    #expect(room.release(.queue, isFollowing: true) == nil)
     #expect(room.release(.queue) == nil)
-    _ = try enter(room, 1, sequence: entries[0].sequence)
-    // Once: it is for one of those who have looked.
-    #expect(room.settle())
+    #expect(room.release(.queue, isFollowing: true) == nil)
+    let back = try enter(room, 1, sequence: entries[0].sequence)
+    #expect(room.settle() == .place)
     #expect(room.release(.queue)?.token == token(1))
-    _ = try enter(room, 2, sequence: entries[1].sequence)
-    #expect(!room.settle())
-    // Without anybody who is looking, nobody can have missed anything.
-    let other = WaitingRoom()
-    #expect(other.release(.queue) == nil)
-    let first = try enter(other, 1)
-    _ = other.release(.queue)
-    #expect(other.admit(first.ticket))
-    #expect(!other.settle())
+    // It is said once, and not if there was nothing.
+    #expect(room.admit(back.ticket))
+    #expect(room.settle() == .nothing)
+    #expect(room.release(.queue)?.token == token(2))
+    #expect(room.admit(entries[1].ticket))
+    #expect(room.release(.queue, isFollowing: true) == nil)
+    #expect(room.settle() == .more)
+  }
+
+  @Test func whereNobodyLooksNobodyHasMissedAnything() throws {
+    let room = WaitingRoom()
+    #expect(room.release(.queue) == nil)
+    let first = try enter(room, 1)
+    _ = room.release(.queue)
+    #expect(room.admit(first.ticket))
+    #expect(room.settle() == .nothing)
   }
 
   @Test func whoeverWaitsForAPlaceMayHaveToWaitForAnEndpoint() throws {
@@ -151,12 +172,12 @@ import Testing
 
   @Test func aRoomIsAttendedToOnce() throws {
     let room = WaitingRoom()
-    let first = try enter(room, 1)
+    let first = try enter(room, 1, .hold)
     #expect(first.isUnattended)
-    #expect(try !enter(room, 2).isUnattended)
+    #expect(try !enter(room, 2, .hold).isUnattended)
     #expect(!room.giveUpAttending())
-    _ = room.release(.queue)
-    _ = room.release(.queue)
+    _ = room.release(.hold)
+    _ = room.release(.hold)
     #expect(!room.giveUpAttending())
     #expect(room.leave(first.ticket))
     #expect(room.leave(first.ticket + 1))
@@ -191,7 +212,8 @@ import Testing
       case 2:
         let head = waiters.firstIndex { !$0.isReleased }
         let released = room.release(kind)
-        guard let head, waiters[head].kind == kind else {
+        let isTaken = kind == .queue && (!away.isEmpty || waiters.contains { $0.isReleased })
+        guard let head, waiters[head].kind == kind, !isTaken else {
           #expect(released == nil, "seed \(seed)")
           continue
         }

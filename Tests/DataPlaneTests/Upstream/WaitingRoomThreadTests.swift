@@ -77,8 +77,8 @@ import Testing
         } else {
           wait(token, own.sequence, room, places, all)
         }
-        let hasMissed = room.settle()
-        if isServed || waiting[token] == nil || hasMissed { releaseNext(room, all) }
+        let missed = room.settle()
+        if isServed || waiting[token] == nil || missed > .nothing { releaseNext(room, all) }
       }
     }
   }
