@@ -131,7 +131,8 @@ class Laboratory:
     # What is measured against, and what is measured
 
     def servers(self, kind: str) -> list[str]:
-        """Addresses of a reference server that runs until the end: echo, source, sink or both."""
+        """Addresses of a reference server that runs until the end: echo, source, file-source,
+        sink or both."""
         if kind not in self._servers:
             _, self._servers[kind] = self._stack.enter_context(
                 self.server(kind, self.cores.servers)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -52,6 +53,8 @@ int load_accept(int listener) {
 }
 
 int load_wake_on_time(void) { return result(prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL)); }
+
+int load_memory_file(void) { return result(memfd_create("load", MFD_CLOEXEC)); }
 
 int load_pipe(int ends[2]) {
   if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) return -errno;

@@ -11,12 +11,12 @@ enum Direction: String {
   var sends: Bool { self != .down }
 }
 
-func runBulk(to addresses: [Address], direction: Direction, sessions: Int, seconds: Double)
-  -> Outcome
-{
-  let chunkBytes = 262_144
-  let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunkBytes, alignment: 4096)
-  buffer.initializeMemory(as: UInt8.self, repeating: 0, count: chunkBytes)
+func runBulk(
+  to addresses: [Address], direction: Direction, from origin: Supply.Origin, sessions: Int,
+  seconds: Double
+) -> Outcome {
+  let receiveBytesMax = 1 << 20
+  let supply = Supply(from: origin)
   let poller = Poller()
   var outcome = Outcome()
   let descriptors = (0..<sessions).map { connected(to: addresses[$0 % addresses.count]) }
@@ -25,8 +25,8 @@ func runBulk(to addresses: [Address], direction: Direction, sessions: Int, secon
     poller.add(descriptor, (direction.receives ? readable : 0) | (direction.sends ? writable : 0))
   }
 
-  func count(_ moved: Int) {
-    switch Transfer(moved) {
+  func count(_ transfer: Transfer) {
+    switch transfer {
     case .bytes(let count): outcome.bytes += count
     case .wouldBlock: break
     case .ended: fail("a session was ended")
@@ -40,10 +40,10 @@ func runBulk(to addresses: [Address], direction: Direction, sessions: Int, secon
     let ready = poller.wait(milliseconds: 5_000) { descriptor in
       if direction.receives {
         // MSG_TRUNC forgets what came without copying it: the load must not limit the rate.
-        count(recv(descriptor, nil, 4 * chunkBytes, Int32(MSG_TRUNC)))
+        count(Transfer(recv(descriptor, nil, receiveBytesMax, Int32(MSG_TRUNC))))
       }
       if direction.sends {
-        count(send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL)))
+        count(supply.send(to: descriptor))
       }
     }
     if ready == 0 { fail("nothing moved for 5 s") }

@@ -88,11 +88,10 @@ func serveSink(at addresses: [Address]) -> Never {
 }
 
 /// Sends without end (RFC 864, in zeros).
-func serveSource(at addresses: [Address]) -> Never {
-  let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunkBytes, alignment: 4096)
-  buffer.initializeMemory(as: UInt8.self, repeating: 0, count: chunkBytes)
+func serveSource(at addresses: [Address], from origin: Supply.Origin) -> Never {
+  let supply = Supply(from: origin)
   serve(at: addresses, first: writable) { descriptor in
-    switch Transfer(send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL))) {
+    switch supply.send(to: descriptor) {
     case .bytes, .wouldBlock: writable
     case .ended: nil
     }
@@ -101,13 +100,12 @@ func serveSource(at addresses: [Address]) -> Never {
 
 /// Sends without end and forgets what comes: the other end of bulk both ways.
 func serveBoth(at addresses: [Address]) -> Never {
-  let buffer = UnsafeMutableRawPointer.allocate(byteCount: chunkBytes, alignment: 4096)
-  buffer.initializeMemory(as: UInt8.self, repeating: 0, count: chunkBytes)
+  let supply = Supply(from: .memory)
   serve(at: addresses, first: readable | writable) { descriptor in
     if case .ended = Transfer(recv(descriptor, nil, 4 * chunkBytes, Int32(MSG_TRUNC))) {
       return nil
     }
-    return switch Transfer(send(descriptor, buffer, chunkBytes, Int32(MSG_NOSIGNAL))) {
+    return switch supply.send(to: descriptor) {
     case .bytes, .wouldBlock: readable | writable
     case .ended: nil
     }

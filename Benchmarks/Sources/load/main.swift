@@ -4,11 +4,12 @@ import Glibc
 
 let usage = """
   usage: load echo     --listen ADDRESS[,ADDRESS...] [--delay SECONDS]
-         load sink|source|both --listen ADDRESS[,...]
+         load sink|source|file-source|both --listen ADDRESS[,...]
          load splice   --listen ADDRESS[,...] --to ADDRESS[,...]
          load pingpong --to ADDRESS[,...] [--bytes 64] [--connections 32] [--seconds 3]
          load connect  --to ADDRESS[,...] [--bytes 64] [--concurrent 32] [--seconds 3]
-         load bulk     --to ADDRESS[,...] [--direction down|up|both] [--sessions 4] [--seconds 3]
+         load bulk     --to ADDRESS[,...] [--direction down|up|both] [--from memory|file]
+                       [--sessions 4] [--seconds 3]
          load paced    --to ADDRESS[,...] --rate PER_SECOND [--bytes 64] [--connections 32] [--seconds 3]
          load hold     --to ADDRESS[,...] --sessions COUNT     (until standard input ends)
   """
@@ -27,7 +28,10 @@ case "echo":
   serveEcho(at: arguments.addresses("listen"))
 case "both": serveBoth(at: Arguments(rest, known: ["listen"]).addresses("listen"))
 case "sink": serveSink(at: Arguments(rest, known: ["listen"]).addresses("listen"))
-case "source": serveSource(at: Arguments(rest, known: ["listen"]).addresses("listen"))
+case "source":
+  serveSource(at: Arguments(rest, known: ["listen"]).addresses("listen"), from: .memory)
+case "file-source":
+  serveSource(at: Arguments(rest, known: ["listen"]).addresses("listen"), from: .file)
 case "splice":
   let arguments = Arguments(rest, known: ["listen", "to"])
   SpliceRelay(at: arguments.addresses("listen"), to: arguments.addresses("to")).run()
@@ -46,12 +50,15 @@ case "connect":
     seconds: arguments.number("seconds", default: 3)
   ).printLine()
 case "bulk":
-  let arguments = Arguments(rest, known: ["to", "direction", "sessions", "seconds"])
+  let arguments = Arguments(rest, known: ["to", "direction", "from", "sessions", "seconds"])
   guard let direction = Direction(rawValue: arguments.text("direction", default: "down")) else {
     fail("--direction is up, down or both", code: 64)
   }
+  guard let origin = Supply.Origin(rawValue: arguments.text("from", default: "memory")) else {
+    fail("--from is memory or file", code: 64)
+  }
   runBulk(
-    to: arguments.addresses("to"), direction: direction,
+    to: arguments.addresses("to"), direction: direction, from: origin,
     sessions: arguments.count("sessions", default: 4),
     seconds: arguments.number("seconds", default: 3)
   ).printLine()

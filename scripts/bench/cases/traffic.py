@@ -263,6 +263,20 @@ CONNECT = (
     ),
 )
 
+
+
+def bulk_from_file(direction: str, count: int) -> Traffic:
+    """The same, sent by sendfile(2)."""
+    case = bulk(direction, count, marks=BULK_MARKS)
+    return dataclasses.replace(
+        case,
+        name=f"{case.name}, from a file",
+        about=f"{case.about}; the sender does not copy them",
+        load=(*case.load, "--from", "file"),
+        server="file-source" if direction == "down" else case.server,
+    )
+
+
 BULK = (
     bulk("down", 4, is_quick=True, marks=BULK_MARKS),
     bulk("up", 4, marks=BULK_MARKS),
@@ -270,6 +284,8 @@ BULK = (
     bulk("down", 64, marks=BULK_MARKS),
     bulk("up", 64, marks=BULK_MARKS),
     bulk("both", 64),
+    bulk_from_file("down", 4),
+    bulk_from_file("up", 4),
 )
 
 SCALE = (

@@ -20,6 +20,8 @@ int load_epoll_wait(int epoll, struct load_event *events, int capacity, int64_t 
 int load_accept(int listener);
 // Timeouts of this thread are kept to the microsecond instead of being gathered for up to 50.
 int load_wake_on_time(void);
+// An empty file that is nowhere but in memory.
+int load_memory_file(void);
 // A pipe that does not block, as large as this user may have it; returns how much goes in.
 int load_pipe(int ends[2]);
 // At most so many bytes, without blocking; 0 at the end of the stream.
