@@ -23,20 +23,20 @@ public struct IPv4Address: Hashable, Sendable {
   /// Refused (`nil`): anything shorter, numbers above 255, and leading zeros, which some programs
   /// read as octal (RFC 6943, section 3.1.1).
   public init?(_ text: some StringProtocol) {
-    self.init(utf8: Array(text.utf8)[...])
+    self.init(utf8: Array(text.utf8))
   }
 
-  init?(utf8 text: ArraySlice<UInt8>) {
+  init?(utf8 text: some Collection<UInt8>) {
     var value: UInt32 = 0
-    var parts = 0
-    for part in text.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false) {
-      guard let number = decimal(part, max: 255, digitsMax: 3) else { return nil }
-      guard part.count == 1 || part.first != UInt8(ascii: "0") else { return nil }
+    var rest = text[...]
+    for part in 1...4 {
+      let digits = rest.prefix { $0 != UInt8(ascii: ".") }
+      guard let number = decimal(digits, max: 255, digitsMax: 3) else { return nil }
+      guard digits.count == 1 || digits.first != UInt8(ascii: "0") else { return nil }
       value = value << 8 | UInt32(number)
-      parts += 1
-      guard parts <= 4 else { return nil }
+      rest = rest[digits.endIndex...]
+      guard (rest.popFirst() == nil) == (part == 4) else { return nil }
     }
-    guard parts == 4 else { return nil }
     rawValue = value
   }
 }
@@ -180,7 +180,7 @@ extension IPAddress: CustomStringConvertible {
 }
 
 /// A decimal number of one to `digitsMax` digits, at most `max`.
-func decimal(_ text: ArraySlice<UInt8>, max: Int, digitsMax: Int) -> Int? {
+func decimal(_ text: some Collection<UInt8>, max: Int, digitsMax: Int) -> Int? {
   guard !text.isEmpty, text.count <= digitsMax else { return nil }
   var value = 0
   for byte in text {

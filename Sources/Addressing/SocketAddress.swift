@@ -63,6 +63,21 @@ public enum SocketAddress: Hashable, Sendable {
     self.init(address, port: port)
   }
 
+  /// Reads `a.b.c.d:port` and nothing else, without allocating: most addresses are of that kind, and a file may
+  /// have tens of thousands.
+  public init?(ipv4 text: String) {
+    var text = text
+    let found = text.withUTF8 { bytes -> (IPv4Address, UInt16)? in
+      guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")),
+        let address = IPv4Address(utf8: bytes[..<colon]),
+        let port = portNumber(bytes[(colon + 1)...])
+      else { return nil }
+      return (address, port)
+    }
+    guard let (address, port) = found else { return nil }
+    self = .v4(address, port: port)
+  }
+
   private static func isUnixName(_ bytes: some Collection<UInt8>) -> Bool {
     (1...unixPathBytesMax).contains(bytes.count) && !bytes.contains(0)
   }
@@ -108,13 +123,18 @@ extension SocketAddress: CustomStringConvertible {
 public func splitHostAndPort(_ text: some StringProtocol) -> (host: String, port: UInt16)? {
   let bytes = Array(text.utf8)
   guard let colon = bytes.lastIndex(of: UInt8(ascii: ":")) else { return nil }
-  let digits = bytes[(colon + 1)...]
-  guard let port = decimal(digits, max: 65535, digitsMax: 5) else { return nil }
-  guard digits.count == 1 || digits.first != UInt8(ascii: "0") else { return nil }
+  guard let port = portNumber(bytes[(colon + 1)...]) else { return nil }
   var host = bytes[..<colon]
   if host.first == UInt8(ascii: "[") {
     guard host.last == UInt8(ascii: "]"), host.count > 2 else { return nil }
     host = host.dropFirst().dropLast()
   }
-  return (String(decoding: host, as: UTF8.self), UInt16(port))
+  return (String(decoding: host, as: UTF8.self), port)
+}
+
+/// 0–65535, without leading zeros.
+private func portNumber(_ digits: some Collection<UInt8>) -> UInt16? {
+  guard let port = decimal(digits, max: 65535, digitsMax: 5) else { return nil }
+  guard digits.count == 1 || digits.first != UInt8(ascii: "0") else { return nil }
+  return UInt16(port)
 }

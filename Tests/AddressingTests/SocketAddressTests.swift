@@ -23,6 +23,23 @@ import Testing
     #expect(SocketAddress(text) == nil)
   }
 
+  /// The short way for the most frequent kind knows the same addresses as the long one.
+  @Test(arguments: [
+    "0.0.0.0:0", "10.0.0.1:65535", "255.255.255.255:1", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536",
+    "10.0.0.1:080", "10.0.0.1:+1", "10.0.0.1:8 0", "10.0.0.256:1", "10.0.0.01:1", "10.0.0:1",
+    "10.0.0.1.:1", "10.0.0.1.2:1", "10..0.1:1", ".10.0.0.1:1", ":1", "", "10.0.0.1:1:1", "::1:80",
+    "localhost:80", "[10.0.0.1]:80", "10.0.0.1x:80", "1000.0.0.1:80",
+  ])
+  func anIPv4AddressIsReadAlikeOnBothWays(_ text: String) {
+    #expect(SocketAddress(ipv4: text) == SocketAddress(text))
+  }
+
+  @Test func onlyIPv4IsReadTheShortWay() {
+    for text in ["[::1]:80", "unix:/run/a", "unix:@name"] {
+      #expect(SocketAddress(ipv4: text) == nil)
+    }
+  }
+
   @Test func unixPathsAreBoundedInBytes() {
     let longest = "/" + String(repeating: "p", count: SocketAddress.unixPathBytesMax - 1)
     #expect(SocketAddress("unix:" + longest) == .unix(path: longest))

@@ -159,6 +159,7 @@ extension SocketAddress {
 }
 
 func parseListenAddress(_ text: String) throws(Refusal) -> ListenAddress {
+  if let address = SocketAddress(ipv4: text) { return .socket(address) }
   if text.hasPrefix("fd:") {
     let digits = text.utf8.dropFirst(3)
     guard !digits.isEmpty, digits.count <= 7, digits.allSatisfy(isDigit),
@@ -189,6 +190,7 @@ func parseListenAddress(_ text: String) throws(Refusal) -> ListenAddress {
 }
 
 func parseEndpointAddress(_ text: String) throws(Refusal) -> EndpointAddress {
+  if let address = SocketAddress(ipv4: text), address.port != 0 { return .socket(address) }
   if text.hasPrefix("builtin:") {
     let name = String(text.dropFirst(8))
     guard let service = BuiltinService(rawValue: name) else {

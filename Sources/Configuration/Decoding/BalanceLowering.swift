@@ -13,8 +13,9 @@ extension Lowering {
     guard let draft = own ?? shared, let policy = draft.plan else {
       return upstreamStandard.balance
     }
+    guard let hash = policy.hash else { return policy }
     let countMax = Dictionary(grouping: endpoints) { $0.priority }.values.map(\.count).max() ?? 0
-    if let hash = policy.hash, countMax > hash.tableSize {
+    if countMax > hash.tableSize {
       let remedy =
         own == nil
         ? "give the upstream \(quoted(name)) a `balance` of its own"
@@ -47,13 +48,15 @@ extension Lowering {
   mutating func spillOver(
     _ own: Located<Int>?, _ shared: Located<Int>?, _ endpoints: [EndpointPlan], hasFile: Bool
   ) -> Int {
-    let isOpen =
+    /// Whether there may be other priorities than those that are written.
+    func isOpen() -> Bool {
       hasFile
-      || endpoints.contains { endpoint in
-        // Its records tell the priorities.
-        if case .service = endpoint.address { true } else { false }
-      }
-    if let own, own.value > 0, !isOpen, Set(endpoints.map(\.priority)).count == 1 {
+        || endpoints.contains { endpoint in
+          // Its records tell the priorities.
+          if case .service = endpoint.address { true } else { false }
+        }
+    }
+    if let own, own.value > 0, !isOpen(), Set(endpoints.map(\.priority)).count == 1 {
       diagnostics.warning(
         at: own.range, "all endpoints have one priority, so there is none to spill over to",
         hints: ["give those that should help out `priority: 1`"])

@@ -15,8 +15,8 @@ extension Lowering {
     // `.some(nil)` is `off`, and wins over what is shared.
     guard let chosen = own ?? shared, let draft = chosen else { return nil }
     if case .some(.some(let draft)) = own { checkMeaning(of: draft) }
-    let ports = [draft.port] + draft.parts.map(\.port)
-    for case let port? in ports {
+    if let port = draft.port { refusePort(port, isShared: own == nil, name: name, endpoints) }
+    for case let port? in draft.parts.map(\.port) {
       refusePort(port, isShared: own == nil, name: name, endpoints)
     }
     return plan(of: draft)

@@ -8,7 +8,8 @@ import Plan
 extension Lowering {
   /// Reports what makes no sense in a check, whichever endpoints it is for.
   mutating func checkMeaning(of draft: HealthCheckDraft) {
-    for kind in [draft.kind] + draft.parts.map(\.kind) { checkMeaning(of: kind) }
+    checkMeaning(of: draft.kind)
+    for part in draft.parts { checkMeaning(of: part.kind) }
     if let initial = draft.initial, initial.value == .up, draft.asksRole {
       diagnostics.error(
         at: initial.range, "a check by role cannot begin with endpoints that are up",
@@ -145,7 +146,7 @@ extension HealthCheckDraft {
   var parts: [CheckPartDraft] { (anyOf?.value ?? []) + (allOf?.value ?? []) }
 
   /// Whether it asks for a role, itself or in a part.
-  fileprivate var asksRole: Bool { ([kind] + parts.map(\.kind)).contains { $0.role != nil } }
+  fileprivate var asksRole: Bool { kind.role != nil || parts.contains { $0.kind.role != nil } }
 }
 
 extension ExpectationDraft {

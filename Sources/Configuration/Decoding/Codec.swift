@@ -34,8 +34,9 @@ extension Codec {
 
 /// What a codec cannot know about where it reads, but what a report has to say.
 struct Place {
-  /// All that is accepted there, when the codec reads only a part of it.
-  var whole: Shape?
+  /// All that is accepted there, when the codec reads only a part of it. A function, because a place is made for
+  /// every value, and this is needed for a fault alone.
+  var whole: (() -> Shape)?
   /// Whether it is the value of a key that may be left out.
   var isOptional = false
 }
@@ -125,7 +126,7 @@ struct ScalarCodec<Value> {
         hints = diagnostics.didYouMean(scalar.text, among: shape.keywords)
         if hints.isEmpty, let hint = error.hint { hints.append(hint) }
       }
-      hints.append("accepted: \((place.whole ?? .scalar(shape)).accepted(.terminal))")
+      hints.append("accepted: \((place.whole?() ?? .scalar(shape)).accepted(.terminal))")
       diagnostics.error(
         at: node.range,
         "\(node.secrecy == nil ? quoted(scalar.shown) : "the value") \(error.reason)",
@@ -160,10 +161,10 @@ extension ScalarCodec {
 extension Node {
   /// The scalar here; reports anything else.
   func scalar(
-    expecting shape: Shape, at place: Place, _ diagnostics: inout Diagnostics
+    expecting shape: @autoclosure () -> Shape, at place: Place, _ diagnostics: inout Diagnostics
   ) -> Scalar? {
     guard case .scalar(let scalar) = content, !scalar.isNull else {
-      refuseKind(expecting: shape, at: place, &diagnostics)
+      refuseKind(expecting: shape(), at: place, &diagnostics)
       return nil
     }
     return scalar
@@ -171,7 +172,7 @@ extension Node {
 
   /// Reports that this node is not of the right kind.
   func refuseKind(expecting part: Shape, at place: Place, _ diagnostics: inout Diagnostics) {
-    let shape = place.whole ?? part
+    let shape = place.whole?() ?? part
     let accepted = "accepted: \(shape.accepted(.terminal))"
     switch content {
     case .failed: return

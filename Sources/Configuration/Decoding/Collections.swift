@@ -56,19 +56,21 @@ extension Codec {
       allowsExtensions: allowsExtensions, choices: choices)
     let byName = Dictionary(uniqueKeysWithValues: fields.map { ($0.shape.name, $0) })
     let names = fields.map(\.shape.name)
+    let required = shape.fields.filter(\.isRequired)
     return Codec(shape: .object(shape)) { node, place, diagnostics in
       guard case .mapping(let entries) = node.content else {
         node.refuseKind(expecting: .object(shape), at: place, &diagnostics)
         return nil
       }
       var draft = empty
-      var present = Set(entries.map(\.key))
+      /// Keys that are not there, but were probably meant.
+      var meantKeys: [String] = []
       for entry in entries {
         if let field = byName[entry.key] {
           field.decode(entry.value, &draft, &diagnostics)
         } else if !(allowsExtensions && entry.key.hasPrefix("x-")) {
           let meant = keyWithoutSpace(entry.key, among: names)
-          if let meant { present.insert(meant) }
+          if let meant { meantKeys.append(meant) }
           let hints =
             meant.map { [missingSpaceHint($0)] } ?? notes[entry.key].map { [$0] }
             // How near a secret is to a word would tell about it.
@@ -83,12 +85,18 @@ extension Codec {
             hints: hints)
         }
       }
-      for field in shape.fields where field.isRequired && !present.contains(field.name) {
+      func isPresent(_ name: String) -> Bool {
+        entries.contains { $0.key == name } || meantKeys.contains(name)
+      }
+      for field in required where !isPresent(field.name) {
         diagnostics.error(
           at: node.headRange, "the key `\(field.name)` is missing",
           hints: ["accepted: \(field.shape.accepted(.terminal))"])
       }
-      for choice in choices { choice.check(entries, present, node.headRange, &diagnostics) }
+      for choice in choices {
+        choice.check(
+          entries, isMeant: choice.names.contains(where: isPresent), node.headRange, &diagnostics)
+      }
       return draft
     }
   }
@@ -144,9 +152,10 @@ extension Codec {
     var scalarShape: ScalarShape?
     if case .scalar(let shape) = scalar?.shape { scalarShape = shape }
     let shape = Shape.either(scalar: scalarShape, list: list?.shape, mapping: mapping?.shape)
+    let whole = { shape }
     return Codec(shape: shape) { node, place, diagnostics in
       var place = place
-      place.whole = place.whole ?? shape
+      place.whole = place.whole ?? whole
       let chosen: Codec? =
         switch node.content {
         case .scalar(let value): value.isNull ? nil : scalar
@@ -179,11 +188,10 @@ extension KeyChoice {
         : "At most one of \(inBackticks(names)) may be there"
   }
 
-  /// Reports keys that exclude each other, and the lack of one that is needed. `present` holds what
-  /// was probably meant, too.
+  /// Reports keys that exclude each other, and the lack of one that is needed. `isMeant`: one of them is
+  /// there, or was probably meant.
   fileprivate func check(
-    _ entries: [Entry], _ present: Set<String>, _ range: SourceRange,
-    _ diagnostics: inout Diagnostics
+    _ entries: [Entry], isMeant: Bool, _ range: SourceRange, _ diagnostics: inout Diagnostics
   ) {
     let chosen = entries.filter { names.contains($0.key) }
     for other in chosen.dropFirst() where !allowsSeveral {
@@ -191,7 +199,7 @@ extension KeyChoice {
         at: other.keyRange, "\(quoted(other.key)) and \(quoted(chosen[0].key)) exclude each other",
         hints: ["the other one is in line \(chosen[0].keyRange.start.line)"])
     }
-    if isRequired, present.isDisjoint(with: names) {
+    if isRequired, !isMeant {
       diagnostics.error(
         at: range, "one of the keys \(inBackticks(names)) is missing",
         hints: hint.map { [$0] } ?? [])

@@ -71,7 +71,7 @@ struct EndpointList {
       let tree = TreeBuilder.build(
         source, lines: lines, limits: limits, diagnostics: &diagnostics)
     else { return }
-    let root = expand(tree, environment: environment, &diagnostics)
+    let root = expand(tree, of: source, environment: environment, &diagnostics)
     drafts =
       Codec<[EndpointDraft]>.list(.endpoint, countMin: 1).decode(root, &diagnostics) ?? []
     endpoints = plans(of: drafts, &diagnostics)
@@ -111,6 +111,7 @@ struct EndpointList {
 /// The endpoints of a list, as far as they could be read; what makes no sense is reported.
 func plans(of drafts: [EndpointDraft], _ diagnostics: inout Diagnostics) -> [EndpointPlan] {
   var seen: [EndpointAddress: Mark] = [:]
+  seen.reserveCapacity(drafts.count)
   return drafts.compactMap { draft in
     guard let address = draft.address else { return nil }
     switch address.value {

@@ -9,8 +9,9 @@ public typealias Environment = (_ name: String) -> String?
 
 /// The tree with every value expanded; what cannot be expanded is reported and marked as failed.
 func expand(
-  _ root: Node, environment: Environment, _ diagnostics: inout Diagnostics
+  _ root: Node, of source: SourceText, environment: Environment, _ diagnostics: inout Diagnostics
 ) -> Node {
+  guard source.hasDollar else { return root }
   guard case .mapping(let entries) = root.content else {
     return expandNode(root, environment, &diagnostics)
   }
@@ -45,6 +46,7 @@ private func expandNode(
     let written = scalar.text
     do throws(ExpansionFailure) {
       let (text, isExpanded) = try expandText(scalar.text, environment)
+      scalar.written = written
       scalar.text = text
       scalar.isExpanded = isExpanded
       node.content = .scalar(scalar)

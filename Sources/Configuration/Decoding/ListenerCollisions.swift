@@ -12,7 +12,21 @@ struct ListenerCollisions {
   private struct Holder {
     var shown: String
     var line: Int
-    var owner: String
+    var owner: Owner
+  }
+
+  /// Whose a listener is.
+  enum Owner: CustomStringConvertible {
+    case route(String)
+    case admin
+
+    /// In words.
+    var description: String {
+      switch self {
+      case .route(let name): "the route \(quoted(name))"
+      case .admin: "`admin`"
+      }
+    }
   }
 
   private enum Family: Hashable {
@@ -31,9 +45,9 @@ struct ListenerCollisions {
   /// The first holder of a port that is on one address only.
   private var specifics: [Port: Holder] = [:]
 
-  /// Adds a listener; reports the first one that it collides with. `owner` is whose it is, in words.
+  /// Adds a listener; reports the first one that it collides with.
   mutating func add(
-    _ listener: Located<ListenAddress>, of owner: String, _ diagnostics: inout Diagnostics
+    _ listener: Located<ListenAddress>, of owner: Owner, _ diagnostics: inout Diagnostics
   ) {
     let claim = Self.claim(of: listener.value)
     guard claim?.port != 0 else { return }

@@ -100,7 +100,7 @@ func decodeFile(_ bytes: [UInt8], environment: @escaping Environment) -> Decoded
   guard let tree = TreeBuilder.build(source, lines: lines, diagnostics: &diagnostics) else {
     return DecodedFile(diagnostics: diagnostics, lines: lines)
   }
-  let root = expand(tree, environment: environment, &diagnostics)
+  let root = expand(tree, of: source, environment: environment, &diagnostics)
   guard let file = Codec<FileDraft>.file.decode(root, &diagnostics) else {
     return DecodedFile(diagnostics: diagnostics, lines: lines)
   }

@@ -10,6 +10,8 @@ import Plan
 /// Makes the plan of a file.
 struct Lowering {
   let file: FileDraft
+  /// What all upstreams share.
+  private let shared: UpstreamSettings
   var diagnostics: Diagnostics
   private var listeners = ListenerCollisions()
   private var upstreams: [UpstreamPlan] = []
@@ -23,6 +25,7 @@ struct Lowering {
 
   init(_ file: FileDraft, _ diagnostics: Diagnostics, _ environment: @escaping Environment) {
     self.file = file
+    shared = file.defaults?.upstream ?? UpstreamSettings()
     self.diagnostics = diagnostics
     self.environment = environment
   }
@@ -64,23 +67,24 @@ struct Lowering {
       }
     }
 
-    let all = upstreams + inline
+    let namedCount = upstreams.count
+    upstreams += inline
     let routes = targets.map { route, draft, target -> RoutePlan in
       var route = route
       let index =
         switch target {
         case .named(let position): indices[position] ?? 0
-        case .inline(let position): upstreams.count + position
+        case .inline(let position): namedCount + position
         }
       route.upstream = UpstreamIndex(index)
-      checkMeaning(of: draft, to: all[index])
+      checkMeaning(of: draft, to: upstreams[index])
       return route
     }
     guard !routes.isEmpty, diagnostics.errorCount == 0 else { return nil }
     return ProxyPlan(
       workers: file.workers ?? .auto, spin: file.spin ?? nil,
       sessionsMax: file.sessionsMax ?? .auto, log: log(), shutdown: shutdown(), relay: relay(),
-      admin: admin, routes: routes, upstreams: all)
+      admin: admin, routes: routes, upstreams: upstreams)
   }
 
   private enum Target {
@@ -138,7 +142,7 @@ struct Lowering {
     let shared = file.defaults?.route ?? RouteSettings()
     let listen = route.value.listen ?? []
     for address in listen {
-      listeners.add(address, of: "the route \(quoted(route.name))", &diagnostics)
+      listeners.add(address, of: .route(route.name), &diagnostics)
     }
     return RoutePlan(
       name: route.name, listen: listen.map(\.value), upstream: UpstreamIndex(0),
@@ -156,7 +160,6 @@ struct Lowering {
     name: String, _ endpoints: [EndpointDraft], _ own: UpstreamSettings,
     file listFile: Located<String>? = nil, at range: SourceRange
   ) -> UpstreamPlan {
-    let shared = file.defaults?.upstream ?? UpstreamSettings()
     let connect = own.connect?.value ?? shared.connect?.value ?? upstreamStandard.connect
     let attempt = own.attempt?.value ?? shared.attempt?.value ?? upstreamStandard.attempt
     if let place = own.attempt ?? own.connect, attempt > connect {
@@ -210,7 +213,7 @@ struct Lowering {
     let located = Located(
       value: ListenAddress.socket(listen.value), range: listen.range, shown: listen.shown,
       isExpanded: listen.isExpanded)
-    listeners.add(located, of: "`admin`", &diagnostics)
+    listeners.add(located, of: .admin, &diagnostics)
     return AdminPlan(
       listen: listen.value, connectionsMax: draft.connectionsMax ?? adminStandard.connectionsMax,
       timeout: draft.timeout ?? adminStandard.timeout)

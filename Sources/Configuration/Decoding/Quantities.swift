@@ -79,7 +79,7 @@ private func durationExamples(
 extension ScalarCodec {
   /// A codec of quantities that also accepts `off`, and offers it for what others write for it.
   func orOff(_ documentation: String? = nil) -> ScalarCodec<Value?> {
-    let zero = Scalar(text: "0s", shown: "0s", isPlain: true)
+    let zero = Scalar(text: "0s", isPlain: true)
     let takesZero = (try? parse(zero)) != nil
     let off = "write `off`" + (documentation.map { " (\($0))" } ?? "")
     var words = ["no", "never", "none", "false", "disable", "disabled"]

@@ -22,6 +22,7 @@ enum Secrecy {
 
   /// The same for what is no key here, but looks like one of a password; only single values are meant.
   static func looksSecret(_ key: String) -> Bool {
+    guard (3...11).contains(key.utf8.count) else { return false }
     let name = key.lowercased()
     let others = ["pass", "passwd", "passphrase", "pwd", "secret", "requirepass", "masterauth"]
     guard name != "password", abs(name.utf8.count - 8) <= 2 || others.contains(name) else {
@@ -32,9 +33,10 @@ enum Secrecy {
 
   /// How much of a text is a key for a secret, with its colon, when the space behind that is missing.
   static func keyLength(of text: String) -> Int? {
-    guard let key = ["password:", "send:", "headers:"].first(where: text.hasPrefix) else {
-      return nil
-    }
+    // Asked for every text of a file.
+    guard let first = text.utf8.first, "psh".utf8.contains(first),
+      let key = ["password:", "send:", "headers:"].first(where: text.hasPrefix)
+    else { return nil }
     // A host may be called like a key.
     let rest = text.utf8.dropFirst(key.utf8.count)
     return key != "password:" && rest.allSatisfy(isDigit) ? nil : key.utf8.count

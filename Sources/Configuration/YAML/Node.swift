@@ -51,12 +51,15 @@ struct Entry {
 struct Scalar {
   /// What counts: with `${NAME}` expanded.
   var text: String
-  /// What may be shown: as in the file.
-  var shown: String
+  /// What stands in the file, where that is something else.
+  var written: String?
   /// Written without quotes, so that it may be a number, a boolean or null.
   var isPlain: Bool
   /// Whether `text` holds something that is not in the file and may be a secret.
   var isExpanded = false
+
+  /// What may be shown: as in the file.
+  var shown: String { written ?? text }
 
   /// Whether YAML's core schema reads it as null.
   var isNull: Bool {

@@ -7,14 +7,29 @@
 /// A place in a file. Columns count Unicode scalars, as libyaml does.
 struct Mark: Hashable, Comparable {
   /// Counted from 1.
-  var line: Int
+  var line: Int {
+    get { Int(storedLine) }
+    set { storedLine = UInt32(clamping: newValue) }
+  }
   /// Counted from 1.
-  var column: Int
+  var column: Int {
+    get { Int(storedColumn) }
+    set { storedColumn = UInt32(clamping: newValue) }
+  }
+
+  // There are several for each value of a file: half the memory, half the time to copy them.
+  private var storedLine: UInt32
+  private var storedColumn: UInt32
+
+  init(line: Int, column: Int) {
+    storedLine = UInt32(clamping: line)
+    storedColumn = UInt32(clamping: column)
+  }
 
   static let start = Mark(line: 1, column: 1)
 
   static func < (a: Mark, b: Mark) -> Bool {
-    (a.line, a.column) < (b.line, b.column)
+    (a.storedLine, a.storedColumn) < (b.storedLine, b.storedColumn)
   }
 }
 
@@ -117,6 +132,9 @@ struct SourceText {
     default: false
     }
   }
+
+  /// Whether anything in it can stand for something else.
+  var hasDollar: Bool { bytes.contains(UInt8(ascii: "$")) }
 
   private func checkCharacters() throws(SyntaxFailure) {
     var mark = Mark.start

@@ -117,7 +117,7 @@ struct TreeBuilder: ~Copyable {
     case .scalar(let text, let isPlain, let properties):
       try count(1, at: event.range)
       let tagged = check(properties.tag, allowed: "str", at: event.range)
-      let scalar = Scalar(text: text, shown: text, isPlain: isPlain && !tagged)
+      let scalar = Scalar(text: text, isPlain: isPlain && !tagged)
       var node = Node(content: .scalar(scalar), range: event.range)
       if let length = Secrecy.keyLength(of: text) {
         // Its space is missing, so the value is a part of the key.

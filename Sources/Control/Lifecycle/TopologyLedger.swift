@@ -134,6 +134,7 @@ final class TopologyLedger {
     let upstreamPositions = plan.upstreams.map {
       upstreams.claim($0.name, in: version) { UpstreamState() }
     }
+    let remembered = rememberedNumbers()
     for (upstream, position) in zip(plan.upstreams, upstreamPositions) {
       var previous: Upstream?
       // Otherwise the slot was another's, who is no more.
@@ -142,7 +143,9 @@ final class TopologyLedger {
       {
         previous = current.upstreams[position]
       }
-      let members = addMembers(of: upstream, at: position, source, version, &draft.endpoints)
+      let members = addMembers(
+        of: upstream, at: position, source, version, remembered[upstream.name] ?? 0,
+        &draft.endpoints)
       var next = Upstream(
         upstream, members: members, version: version, state: upstreams.state(position),
         previous: previous)
@@ -173,18 +176,24 @@ final class TopologyLedger {
       sessionsMax: source.sessionsMax)
   }
 
-  /// Adds the endpoints of an upstream.
+  /// The numbers of all endpoints that have a slot, by upstream, a bit for each. Those that are gone as well:
+  /// they may come back.
+  private func rememberedNumbers() -> [String: UInt64] {
+    var numbers: [String: UInt64] = [:]
+    for case let entry? in endpoints.entries {
+      numbers[entry.key.upstream, default: 0] |= 1 << UInt64(entry.state.number)
+    }
+    return numbers
+  }
+
+  /// Adds the endpoints of an upstream, of which there were some with the numbers `remembered`.
   private func addMembers(
     of plan: UpstreamPlan, at upstream: Int, _ source: Source, _ version: Int,
-    _ all: inout [Endpoint]
+    _ remembered: UInt64, _ all: inout [Endpoint]
   ) -> [(member: Upstream.Member, priority: Int)] {
     var members: [(Upstream.Member, Int)] = []
     var ordinals: [EndpointKey.Place: Int] = [:]
-    var taken = TakenNumbers()
-    // Those that are gone as well, as long as they have their slot: they may come back.
-    for case let entry? in endpoints.entries where entry.key.upstream == plan.name {
-      taken.remembered |= 1 << UInt64(entry.state.number)
-    }
+    var taken = TakenNumbers(remembered: remembered)
     if let current, upstream < current.upstreams.count {
       for member in current.upstreams[upstream].tiers.joined() {
         taken.current |= 1 << UInt64(current.endpoints[member.endpoint.position].number)

@@ -172,7 +172,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
         action: "listen", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
     }
     self.descriptor = descriptor
-    self.address = boundAddress(number) ?? address
+    self.address = address.port == 0 ? boundAddress(number) ?? address : address
     ownedFile = file
   }
 
