@@ -174,7 +174,9 @@ extension Worker {
     endRetrying(session)
     releaseEndpoint(session)
     // Between two attempts it was counted nowhere, but others have left the place to it.
-    if session.pointee.state == .connecting { releaseNext(upstreamState(of: session.pointee)) }
+    if session.pointee.state == .connecting {
+      releaseNext(upstreamState(of: session.pointee), because: .perhaps)
+    }
     let (listener, route) = (session.pointee.listener, session.pointee.route)
     if topology.routes[route.position].access.end { record(session, .end) }
     if let end = session.pointee.end {

@@ -86,7 +86,7 @@ extension Worker {
     if upstream.sessionsMax < .max, session.search.attempts == 0, !session.search.isAdmitted,
       session.state != .waiting, upstream.state.room.isOccupiedAfterChange
     {
-      releaseNext(upstream.state)
+      releaseNext(upstream.state, because: .perhaps)
     }
     return pick
   }
@@ -170,7 +170,7 @@ extension Worker {
       // still might; and two that are accepted and reset would let each other in without end.)
       session.pointee.search.hasLeftPlace = false
       let state = upstreamState(of: session.pointee)
-      if state.room.isOccupiedAfterChange { releaseNext(state) }
+      if state.room.isOccupiedAfterChange { releaseNext(state, because: .place) }
     }
     if session.pointee.download.bytes > 0 {
       noteLatency(session, of: .firstByte)
@@ -389,7 +389,7 @@ extension Worker {
   /// place.
   func releaseEndpoint(_ session: UnsafeMutablePointer<Session>) {
     guard let upstream = uncountAtEndpoint(session) else { return }
-    if upstream.room.isOccupiedAfterChange { releaseNext(upstream) }
+    if upstream.room.isOccupiedAfterChange { releaseNext(upstream, because: .place) }
   }
 
   /// Takes the session out of the counts of its endpoint and upstream. Returns the upstream, `nil` if the

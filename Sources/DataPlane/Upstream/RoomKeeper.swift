@@ -133,7 +133,8 @@ public struct RoomKeeper {
 
   private mutating func releaseProbe(_ now: Instant, _ post: (Int, WorkerMessage) -> Bool) {
     nextProbeAt = now.advanced(by: RoomKeeper.probeNanoseconds)
-    if !upstream.release(.hold, post: post) { _ = upstream.release(.queue, post: post) }
+    if upstream.release(.hold, because: .perhaps, post: post) { return }
+    _ = upstream.release(.queue, because: .perhaps, post: post)
   }
 
   /// Releases as many as the rate allows by now. What was missed is not made up for, but for what
@@ -145,7 +146,9 @@ public struct RoomKeeper {
     let earliest = now.nanoseconds &- min(now.nanoseconds, RoomKeeper.lookNanoseconds)
     if nextReleaseAt.nanoseconds < earliest { nextReleaseAt = Instant(nanoseconds: earliest) }
     while nextReleaseAt <= now {
-      guard upstream.release(.hold, post: post) else { return nextReleaseAt = now }
+      guard upstream.release(.hold, because: .perhaps, post: post) else {
+        return nextReleaseAt = now
+      }
       growth.noteRelease()
       nextReleaseAt = nextReleaseAt.advanced(by: interval)
     }
@@ -193,10 +196,10 @@ struct PaceGrowth {
 extension UpstreamState {
   /// Lets the head of the waiting room go, if it waits for this. Returns whether it does.
   func release(
-    _ kind: WaitingRoom.Kind, isFollowing: Bool = false,
+    _ kind: WaitingRoom.Kind, because cause: WaitingRoom.Cause,
     post: (_ worker: Int, WorkerMessage) -> Bool
   ) -> Bool {
-    guard let next = room.release(kind, isFollowing: isFollowing) else { return false }
+    guard let next = room.release(kind, because: cause) else { return false }
     let admission = Admission(upstream: self, token: next.token, ticket: next.ticket)
     guard post(next.worker, .admit(admission)) else {
       room.takeBack(next.ticket)

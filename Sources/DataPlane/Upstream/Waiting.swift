@@ -17,7 +17,7 @@ extension Worker {
       let kind = kindOfNewcomers(upstream)
       if enterRoom(index, session, upstream, kind) == .isFirst {
         // Those who were ahead are gone.
-        _ = upstream.state.release(kind, post: post)
+        _ = upstream.state.release(kind, because: .perhaps, post: post)
       }
       return
     }
@@ -153,7 +153,9 @@ extension Worker {
     guard session.pointee.state == .waiting else { return }
     let upstream = upstream ?? upstreamState(of: session.pointee)
     // What it was released for is the next one's.
-    if upstream.room.leave(session.pointee.wait.ticket) { releaseNext(upstream) }
+    if let cause = upstream.room.leave(session.pointee.wait.ticket) {
+      releaseNext(upstream, because: cause)
+    }
   }
 
   /// A session of this worker was released: it looks for an endpoint, ahead of all who wait.
@@ -164,26 +166,24 @@ extension Worker {
       upstreamState(of: session.pointee) === admission.upstream
     else { return }
     noteStay(session, admission.upstream)
-    guard admission.upstream.room.admit(admission.ticket) else { return }
+    guard let look = admission.upstream.room.admit(admission.ticket) else { return }
     session.pointee.state = .connecting
     coalescing.noteExchange(at: now)
     beginSearch(admission.token.index, session, isAdmitted: true)
-    let missed = admission.upstream.room.settle()
+    let missed = admission.upstream.room.settle(look)
     let found = findSession(admission.token)
     found?.pointee.search.isAdmitted = false
     // There may be more where that came from; and if there was nothing, those behind need not look.
     let isBack = found?.pointee.state == .waiting
-    if !isBack || missed > .nothing {
-      releaseNext(admission.upstream, isFollowing: missed < .place)
+    if let cause = missed ?? (isBack ? nil : .following) {
+      releaseNext(admission.upstream, because: cause)
     }
   }
 
-  /// Has the next one look that waits for a place. `isFollowing`: because another one was let in. Not,
-  /// then, one that has failed: it would find the place of the one before, which has failed meanwhile,
-  /// and both would take turns without end.
-  func releaseNext(_ upstream: UpstreamState, isFollowing: Bool = false) {
+  /// Has the next one look that waits for a place.
+  func releaseNext(_ upstream: UpstreamState, because cause: WaitingRoom.Cause) {
     guard upstream.room.isOccupied else { return }
-    _ = upstream.release(.queue, isFollowing: isFollowing, post: post)
+    _ = upstream.release(.queue, because: cause, post: post)
   }
 
   private func post(_ worker: Int, _ message: WorkerMessage) -> Bool {

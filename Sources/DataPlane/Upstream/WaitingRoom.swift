@@ -16,9 +16,10 @@
 //     whether somebody waits. One of both sees the other.
 //   - Who was released and has looked with success, or is gone, has the next one released. So whatever was
 //     there for several goes through all of them.
-//   - While one looks, nobody else is released for a place: whoever looks in vain goes back to the head, and
-//     those behind would be before it. Who frees a place meanwhile leaves a word: the one who looks reads
-//     it afterwards and has the head look again.
+//   - Who has freed a place has the head look for it, and several may look at once, each for its own. Whoever
+//     looks without knowing of one (`Cause`) looks alone: in vain it goes back to the head, and nobody behind
+//     it may have been served meanwhile. Places that are freed while it looks are counted, other reasons are
+//     remembered; the last one who has looked hears of them and has the head look again.
 //   - What nobody on a worker sees (an endpoint that comes up, a bound that is raised) the control loop
 //     does, which attends to every room that is not empty.
 //
@@ -46,21 +47,29 @@ public final class WaitingRoom: Sendable {
     case entered(ticket: UInt32, sequence: UInt32, isFirst: Bool, isUnattended: Bool)
   }
 
-  /// What those who were looking may not have seen.
-  enum Missed: Int, Comparable {
-    case nothing
-    /// Another one was let in, so that there may be more.
-    case more
+  /// Why somebody is to look.
+  enum Cause: Comparable {
+    /// Another one was let in, so that there may be more. Not for who was let in before and failed: it would
+    /// find the place of the one before, which has failed meanwhile, and both would take turns without end.
+    case following
+    /// There may be something.
+    case perhaps
     /// A place became free.
     case place
+  }
 
-    static func < (one: Missed, other: Missed) -> Bool { one.rawValue < other.rawValue }
+  /// One who looks.
+  struct Look {
+    fileprivate let kind: Kind
+    fileprivate let cause: Cause
   }
 
   fileprivate struct Place {
     enum Stage { case vacant, waiting, released }
     var stage = Stage.vacant
     var kind = Kind.queue
+    /// Why it was released, if it was.
+    var cause = Cause.perhaps
     var worker: UInt16 = 0
     var sequence: UInt32 = 0
     var token = Token(rawValue: 0)
@@ -83,8 +92,13 @@ public final class WaitingRoom: Sendable {
     var held = 0
     /// Those who were released and have not looked yet.
     var released = 0
-    /// What happened while some were looking.
-    var missed = Missed.nothing
+    /// How many of these wait for a place, and whether one of them looks without knowing of any: then it is
+    /// alone.
+    var lookers = 0
+    var isProbing = false
+    /// How many places were freed, and why else somebody is to look, since nobody could be released.
+    var placesFreed = 0
+    var missed: Cause?
     var lastSequence: UInt32 = 0
     var lastKind = Kind.queue
     var isAttended = false
@@ -163,39 +177,36 @@ public final class WaitingRoom: Sendable {
     return entry
   }
 
-  /// A session waits no more, for a reason of its own. Returns whether it had been released: then the
-  /// caller has the next one released in its place.
-  func leave(_ ticket: UInt32) -> Bool {
+  /// A session waits no more, for a reason of its own. If it had been released, returns why: then the caller
+  /// has the next one released in its place.
+  func leave(_ ticket: UInt32) -> Cause? {
     state.withLock { state in
-      let wasReleased = state.places[Int(ticket)].stage == .released
+      let look = state.places[Int(ticket)].look
       state.remove(ticket)
-      if wasReleased { state.released -= 1 }
       ahead.subtract(1, ordering: .relaxed)
-      return wasReleased
+      guard let look else { return nil }
+      state.end(look)
+      return max(look.cause, .perhaps)
     }
   }
 
   // MARK: Releasing, on any thread
 
   /// Lets the head go, if it waits for this. The caller tells its worker, or takes the release back.
-  /// For a place nobody is let go while others are looking; one of them hears of it (`settle`).
-  /// `isFollowing`: only because another one was let in, so that there may be more; not for who was let in
-  /// before and failed.
-  func release(_ kind: Kind, isFollowing: Bool = false) -> (
-    worker: Int, token: Token, ticket: UInt32
-  )? {
+  /// Where those who look come first, they hear of it (`settle`).
+  func release(
+    _ kind: Kind, because cause: Cause
+  ) -> (worker: Int, token: Token, ticket: UInt32)? {
     state.withLock { state in
-      if kind == .queue, state.released > 0 {
-        state.missed = max(state.missed, isFollowing ? .more : .place)
-        return nil
-      }
+      guard kind == .hold || !state.leave(cause) else { return nil }
       guard state.head != 0 else { return nil }
       let head = state.places[Int(state.head) - 1]
-      guard head.kind == kind, !(isFollowing && head.hasFailed) else { return nil }
+      guard head.kind == kind, !(cause == .following && head.hasFailed) else { return nil }
       let ticket = state.head - 1
       state.unlink(ticket)
       state.places[Int(ticket)].stage = .released
-      state.released += 1
+      state.places[Int(ticket)].cause = cause
+      state.begin(Look(kind: kind, cause: cause))
       let place = state.places[Int(ticket)]
       return (Int(place.worker), place.token, ticket)
     }
@@ -204,33 +215,38 @@ public final class WaitingRoom: Sendable {
   /// Whoever was released could not be told and waits again.
   func takeBack(_ ticket: UInt32) {
     state.withLock { state in
-      assert(state.places[Int(ticket)].stage == .released)
+      guard let look = state.places[Int(ticket)].look else {
+        preconditionFailure("nobody was released")
+      }
       state.places[Int(ticket)].stage = .waiting
-      state.released -= 1
+      state.end(look)
       state.link(ticket)
     }
   }
 
   /// A session that was released is about to look. It counts as ahead of newcomers until `settle`. Returns
-  /// false, and then nothing is to be settled, if it has not been released after all.
-  func admit(_ ticket: UInt32) -> Bool {
+  /// `nil`, and then nothing is to be settled, if it has not been released after all.
+  func admit(_ ticket: UInt32) -> Look? {
     state.withLock { state in
-      guard state.places[Int(ticket)].stage == .released else { return false }
+      guard let look = state.places[Int(ticket)].look else { return nil }
       state.remove(ticket)
-      return true
+      return look
     }
   }
 
-  /// A session that was admitted has looked, whatever came of it. Returns what may have happened after it
-  /// had: then the caller has the head look again.
+  /// A session that was admitted has looked, whatever came of it. Returns why the caller has the head look
+  /// again, if something may have been missed.
   @discardableResult
-  func settle() -> Missed {
+  func settle(_ look: Look) -> Cause? {
     state.withLock { state in
-      state.released -= 1
-      assert(state.released >= 0)
       ahead.subtract(1, ordering: .relaxed)
-      defer { state.missed = .nothing }
-      return state.missed
+      guard state.end(look) else { return nil }
+      if state.placesFreed > 0 {
+        state.placesFreed -= 1
+        // Another one may have found it.
+        return .perhaps
+      }
+      return state.missed.take()
     }
   }
 
@@ -289,7 +305,50 @@ public final class WaitingRoom: Sendable {
   }
 }
 
+extension WaitingRoom.Place {
+  /// What it does, if it was released.
+  fileprivate var look: WaitingRoom.Look? {
+    stage == .released ? WaitingRoom.Look(kind: kind, cause: cause) : nil
+  }
+}
+
 extension WaitingRoom.State {
+  /// Leaves a reason to look with those who are looking for places. Returns false if it need not be left.
+  mutating func leave(_ cause: WaitingRoom.Cause) -> Bool {
+    guard lookers > 0 else { return false }
+    guard cause == .place else {
+      missed = max(missed ?? cause, cause)
+      return true
+    }
+    guard isProbing || head == 0 else { return false }
+    placesFreed = min(placesFreed + 1, queued + lookers)
+    return true
+  }
+
+  mutating func begin(_ look: WaitingRoom.Look) {
+    released += 1
+    guard look.kind == .queue else { return }
+    lookers += 1
+    if look.cause < .place { isProbing = true }
+  }
+
+  /// Somebody looks no more. Returns whether that was the last one who did for a place.
+  @discardableResult
+  mutating func end(_ look: WaitingRoom.Look) -> Bool {
+    released -= 1
+    assert(released >= 0)
+    if look.kind == .queue {
+      lookers -= 1
+      if look.cause < .place { isProbing = false }
+    }
+    assert(lookers >= 0 && lookers <= released)
+    if head == 0, released == 0 {
+      placesFreed = 0
+      missed = nil
+    }
+    return look.kind == .queue && lookers == 0
+  }
+
   /// Puts somebody at its place and returns the ticket.
   mutating func add(_ place: WaitingRoom.Place) -> UInt32 {
     let ticket: UInt32

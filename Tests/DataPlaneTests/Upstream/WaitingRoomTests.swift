@@ -26,26 +26,48 @@ import Testing
 
   private struct TurnedAway: Error {}
 
-  @Test(arguments: [WaitingRoom.Kind.queue, .hold])
-  func whoeverCameFirstIsReleasedFirst(_ kind: WaitingRoom.Kind) throws {
+  /// Has somebody look who was released, and go.
+  private func pass(_ room: WaitingRoom, _ ticket: UInt32) throws -> WaitingRoom.Cause? {
+    room.settle(try #require(room.admit(ticket)))
+  }
+
+  @Test(arguments: [WaitingRoom.Kind.queue, .hold], [WaitingRoom.Cause.perhaps, .place])
+  func whoeverCameFirstIsReleasedFirst(
+    _ kind: WaitingRoom.Kind, because cause: WaitingRoom.Cause
+  ) throws {
     let room = WaitingRoom()
     for number in 1...3 { _ = try enter(room, number, kind) }
     for number in 1...3 {
-      let released = try #require(room.release(kind))
+      let released = try #require(room.release(kind, because: cause))
       #expect(released.token == token(number))
-      #expect(room.admit(released.ticket))
-      #expect(room.settle() == .nothing)
+      #expect(try pass(room, released.ticket) == nil)
     }
-    #expect(room.release(kind) == nil)
+    #expect(room.release(kind, because: cause) == nil)
   }
 
-  /// There is one place, but there may be endpoints for several.
-  @Test func severalMayLookForAnEndpointAndOneForAPlace() throws {
+  /// Each has a place of its own; for an endpoint there may be room for all.
+  @Test(arguments: [WaitingRoom.Kind.queue, .hold])
+  func severalMayLookAtOnce(_ kind: WaitingRoom.Kind) throws {
     let room = WaitingRoom()
-    for number in 1...4 { _ = try enter(room, number, number < 3 ? .hold : .queue) }
-    #expect((1...2).compactMap { _ in room.release(.hold)?.token.index } == [1, 2])
-    #expect(room.release(.queue) == nil)
-    #expect(room.waiting == (2, 0))
+    for number in 1...3 { _ = try enter(room, number, kind) }
+    let released = (1...3).map { _ in
+      room.release(kind, because: kind == .queue ? .place : .perhaps)
+    }
+    #expect(released.map { $0?.token.index } == [1, 2, 3])
+  }
+
+  @Test(arguments: [WaitingRoom.Cause.following, .perhaps])
+  func whoeverLooksWithoutKnowingOfAPlaceLooksAlone(_ cause: WaitingRoom.Cause) throws {
+    let room = WaitingRoom()
+    for number in 1...3 { _ = try enter(room, number) }
+    let first = try #require(room.release(.queue, because: cause))
+    for other in [WaitingRoom.Cause.following, .perhaps, .place] {
+      #expect(room.release(.queue, because: other) == nil)
+    }
+    // Those who wait for an endpoint are none of its business.
+    _ = try enter(room, 4, .hold)
+    #expect(room.release(.hold, because: .perhaps) == nil)
+    #expect(try pass(room, first.ticket) == .perhaps)
   }
 
   @Test func onlyTheFirstOneMustLookAgain() throws {
@@ -54,25 +76,26 @@ import Testing
     #expect(first.isFirst)
     #expect(try !enter(room, 2).isFirst)
     // Still ahead of others, until it has looked.
-    #expect(room.release(.queue)?.token == token(1))
-    #expect(room.admit(first.ticket))
+    #expect(room.release(.queue, because: .place)?.token == token(1))
+    let look = try #require(room.admit(first.ticket))
     let third = try enter(room, 3)
     #expect(!third.isFirst)
-    room.settle()
+    room.settle(look)
     #expect(room.isOccupied)
   }
 
   @Test func whoeverIsBackHasItsOldPlace() throws {
     let room = WaitingRoom()
     let entries = try (1...4).map { try enter(room, $0, .hold) }
-    for _ in 1...2 { _ = room.release(.hold) }
-    #expect(room.admit(entries[0].ticket))
-    #expect(room.admit(entries[1].ticket))
+    for _ in 1...2 { _ = room.release(.hold, because: .perhaps) }
+    let looks = try (0..<2).map { try #require(room.admit(entries[$0].ticket)) }
     _ = try enter(room, 2, .hold, sequence: entries[1].sequence)
     _ = try enter(room, 1, .hold, sequence: entries[0].sequence)
-    room.settle()
-    room.settle()
-    #expect((1...4).compactMap { _ in room.release(.hold)?.token.index } == [1, 2, 3, 4])
+    for look in looks { room.settle(look) }
+    let released = (1...4).compactMap { _ in
+      room.release(.hold, because: .perhaps)?.token.index
+    }
+    #expect(released == [1, 2, 3, 4])
   }
 
   @Test func eachKindHasItsOwnBound() throws {
@@ -82,7 +105,7 @@ import Testing
     let held = try enter(room, 3, .hold, max: 1)
     #expect(throws: TurnedAway.self) { try enter(room, 4, .hold, max: 1) }
     // Who was counted once is not turned away by those who came later.
-    #expect(!room.leave(held.ticket))
+    #expect(room.leave(held.ticket) == nil)
     _ = try enter(room, 5, .hold, max: 1)
     _ = try enter(room, 3, .hold, max: 1, sequence: held.sequence)
     #expect(room.waiting == (1, 2))
@@ -92,9 +115,9 @@ import Testing
     let room = WaitingRoom()
     _ = try enter(room, 1, .hold)
     _ = try enter(room, 2, .queue)
-    #expect(room.release(.queue) == nil)
+    #expect(room.release(.queue, because: .place) == nil)
     #expect(room.headKind == .hold)
-    #expect(room.release(.hold)?.token == token(1))
+    #expect(room.release(.hold, because: .perhaps)?.token == token(1))
     #expect(room.headKind == .queue)
   }
 
@@ -102,51 +125,95 @@ import Testing
     let room = WaitingRoom()
     let first = try enter(room, 1)
     let second = try enter(room, 2)
-    _ = room.release(.queue)
-    #expect(room.leave(first.ticket))
-    #expect(!room.leave(second.ticket))
+    _ = room.release(.queue, because: .place)
+    #expect(room.leave(first.ticket) == .place)
+    #expect(room.leave(second.ticket) == nil)
     #expect(!room.isOccupied)
-    #expect(!room.admit(first.ticket))
+    #expect(room.admit(first.ticket) == nil)
   }
 
   @Test func aReleaseCanBeTakenBack() throws {
     let room = WaitingRoom()
     let first = try enter(room, 1)
     _ = try enter(room, 2)
-    _ = room.release(.queue)
+    _ = room.release(.queue, because: .perhaps)
     room.takeBack(first.ticket)
     #expect(room.waiting == (2, 0))
-    #expect(room.release(.queue)?.token == token(1))
+    #expect(room.release(.queue, because: .perhaps)?.token == token(1))
   }
 
   /// A place becomes free while the first one looks, in vain: it is not for the second one.
   @Test func aPlaceThatBecomesFreeWhileOneLooksIsForTheHead() throws {
     let room = WaitingRoom()
     let entries = try (1...2).map { try enter(room, $0) }
-    _ = room.release(.queue)
-    #expect(room.admit(entries[0].ticket))
-    #expect(room.release(.queue, isFollowing: true) == nil)
-    #expect(room.release(.queue) == nil)
-    #expect(room.release(.queue, isFollowing: true) == nil)
+    _ = room.release(.queue, because: .following)
+    let look = try #require(room.admit(entries[0].ticket))
+    #expect(room.release(.queue, because: .place) == nil)
     let back = try enter(room, 1, sequence: entries[0].sequence)
-    #expect(room.settle() == .place)
-    #expect(room.release(.queue)?.token == token(1))
-    // It is said once, and not if there was nothing.
-    #expect(room.admit(back.ticket))
-    #expect(room.settle() == .nothing)
-    #expect(room.release(.queue)?.token == token(2))
-    #expect(room.admit(entries[1].ticket))
-    #expect(room.release(.queue, isFollowing: true) == nil)
-    #expect(room.settle() == .more)
+    #expect(room.settle(look) == .perhaps)
+    #expect(room.release(.queue, because: .perhaps)?.token == token(1))
+    // It is said once.
+    #expect(try pass(room, back.ticket) == nil)
   }
 
-  @Test func whereNobodyLooksNobodyHasMissedAnything() throws {
+  /// Nobody else knows of them: they must reach as many, those included whom nobody draws in.
+  @Test func eachPlaceThatBecomesFreeWhileOneLooksCounts() throws {
     let room = WaitingRoom()
-    #expect(room.release(.queue) == nil)
+    _ = try enter(room, 1)
+    for number in 2...5 {
+      _ = room.enter(worker: 0, token: token(number), kind: .queue, max: 9, hasFailed: true)
+    }
+    var released = try #require(room.release(.queue, because: .following))
+    for _ in 1...3 { #expect(room.release(.queue, because: .place) == nil) }
+    for number in 2...4 {
+      #expect(try pass(room, released.ticket) == .perhaps)
+      released = try #require(room.release(.queue, because: .perhaps))
+      #expect(released.token == token(number))
+    }
+    #expect(try pass(room, released.ticket) == nil)
+    #expect(room.release(.queue, because: .following) == nil)
+    #expect(room.waiting == (1, 0))
+  }
+
+  /// All look for places of their own, and nobody is left at the head to be told of another one.
+  @Test func aPlaceThatFindsNobodyIsRemembered() throws {
+    let room = WaitingRoom()
+    let entries = try (1...2).map { try enter(room, $0) }
+    for _ in 1...2 { _ = room.release(.queue, because: .place) }
+    let looks = try entries.map { try #require(room.admit($0.ticket)) }
+    #expect(room.release(.queue, because: .place) == nil)
+    _ = try enter(room, 1, sequence: entries[0].sequence)
+    // The last one hears of it.
+    #expect(room.settle(looks[0]) == nil)
+    #expect(room.settle(looks[1]) == .perhaps)
+    #expect(room.release(.queue, because: .perhaps)?.token == token(1))
+  }
+
+  @Test func theStrongestReasonIsRememberedOnce() throws {
+    let room = WaitingRoom()
+    let entries = try (1...3).map { try enter(room, $0) }
+    _ = room.release(.queue, because: .place)
+    for cause in [WaitingRoom.Cause.following, .perhaps, .following] {
+      #expect(room.release(.queue, because: cause) == nil)
+    }
+    #expect(try pass(room, entries[0].ticket) == .perhaps)
+    _ = room.release(.queue, because: .place)
+    #expect(room.release(.queue, because: .following) == nil)
+    #expect(try pass(room, entries[1].ticket) == .following)
+    _ = room.release(.queue, because: .place)
+    #expect(try pass(room, entries[2].ticket) == nil)
+  }
+
+  @Test func inAnEmptyRoomNothingIsRemembered() throws {
+    let room = WaitingRoom()
+    #expect(room.release(.queue, because: .place) == nil)
     let first = try enter(room, 1)
-    _ = room.release(.queue)
-    #expect(room.admit(first.ticket))
-    #expect(room.settle() == .nothing)
+    _ = room.release(.queue, because: .perhaps)
+    #expect(room.release(.queue, because: .place) == nil)
+    #expect(try pass(room, first.ticket) == nil)
+    let second = try enter(room, 2)
+    _ = room.release(.queue, because: .place)
+    #expect(try pass(room, second.ticket) == nil)
   }
 
   @Test func whoeverWaitsForAPlaceMayHaveToWaitForAnEndpoint() throws {
@@ -159,15 +226,18 @@ import Testing
     #expect(stays.map(\.kind) == [.hold, .hold, .hold])
     #expect(stays.map { $0.kindSince == moment } == [true, false, true])
     #expect(room.lastKind == .hold)
-    #expect((1...3).compactMap { _ in room.release(.hold)?.token.index } == [1, 2, 3])
+    let released = (1...3).compactMap { _ in
+      room.release(.hold, because: .perhaps)?.token.index
+    }
+    #expect(released == [1, 2, 3])
   }
 
   @Test func whoeverHasFailedIsNotDrawnInByOthers() throws {
     let room = WaitingRoom()
     let entry = room.enter(worker: 0, token: token(1), kind: .queue, max: 9, hasFailed: true)
     guard case .entered = entry else { throw TurnedAway() }
-    #expect(room.release(.queue, isFollowing: true) == nil)
-    #expect(room.release(.queue)?.token == token(1))
+    #expect(room.release(.queue, because: .following) == nil)
+    #expect(room.release(.queue, because: .perhaps)?.token == token(1))
   }
 
   @Test func aRoomIsAttendedToOnce() throws {
@@ -176,11 +246,10 @@ import Testing
     #expect(first.isUnattended)
     #expect(try !enter(room, 2, .hold).isUnattended)
     #expect(!room.giveUpAttending())
-    _ = room.release(.hold)
-    _ = room.release(.hold)
+    for _ in 1...2 { _ = room.release(.hold, because: .perhaps) }
     #expect(!room.giveUpAttending())
-    #expect(room.leave(first.ticket))
-    #expect(room.leave(first.ticket + 1))
+    #expect(room.leave(first.ticket) == .perhaps)
+    #expect(room.leave(first.ticket + 1) == .perhaps)
     #expect(room.giveUpAttending())
     #expect(try enter(room, 3).isUnattended)
   }
@@ -193,12 +262,13 @@ import Testing
       let ticket: UInt32
       let sequence: UInt32
       let kind: WaitingRoom.Kind
-      var isReleased = false
+      var cause: WaitingRoom.Cause?
+      var isReleased: Bool { cause != nil }
     }
     var random = SplitMix64(seed: seed)
     let room = WaitingRoom()
     var waiters: [Waiter] = []
-    var away: [(number: Int, sequence: UInt32)] = []
+    var away: [(waiter: Waiter, look: WaitingRoom.Look)] = []
     var count = 0
     for _ in 0..<2000 {
       let kind: WaitingRoom.Kind = random.next(below: 2) == 0 ? .queue : .hold
@@ -211,25 +281,29 @@ import Testing
           Waiter(number: count, ticket: entry.ticket, sequence: entry.sequence, kind: kind))
       case 2:
         let head = waiters.firstIndex { !$0.isReleased }
-        let released = room.release(kind)
-        let isTaken = kind == .queue && (!away.isEmpty || waiters.contains { $0.isReleased })
-        guard let head, waiters[head].kind == kind, !isTaken else {
-          #expect(released == nil, "seed \(seed)")
+        let cause: WaitingRoom.Cause = [.following, .perhaps, .place][Int(random.next(below: 3))]
+        let lookers = (waiters.filter(\.isReleased) + away.map(\.waiter)).filter {
+          $0.kind == .queue
+        }
+        let isAlone = cause < .place || lookers.contains { $0.cause != .place }
+        guard let head, waiters[head].kind == kind, kind == .hold || lookers.isEmpty || !isAlone
+        else {
+          #expect(room.release(kind, because: cause) == nil, "seed \(seed)")
           continue
         }
+        let released = room.release(kind, because: cause)
         #expect(released?.token == token(waiters[head].number), "seed \(seed)")
-        waiters[head].isReleased = true
+        waiters[head].cause = cause
       case 3 where !waiters.isEmpty:
         let position = Int(random.next(below: UInt64(waiters.count)))
         let waiter = waiters.remove(at: position)
         if waiter.isReleased, random.next(below: 2) == 0 {
-          #expect(room.admit(waiter.ticket))
-          away.append((waiter.number, waiter.sequence))
+          away.append((waiter, try #require(room.admit(waiter.ticket))))
         } else {
-          #expect(room.leave(waiter.ticket) == waiter.isReleased)
+          #expect((room.leave(waiter.ticket) != nil) == waiter.isReleased)
         }
       case 4 where !away.isEmpty:
-        let one = away.removeFirst()
+        let (one, look) = away.removeFirst()
         if random.next(below: 2) == 0 {
           let entry = try enter(room, one.number, kind, max: .max, sequence: one.sequence)
           let place = waiters.firstIndex { $0.sequence > one.sequence } ?? waiters.count
@@ -237,7 +311,12 @@ import Testing
             Waiter(number: one.number, ticket: entry.ticket, sequence: one.sequence, kind: kind),
             at: place)
         }
-        room.settle()
+        let lookers = (waiters.filter(\.isReleased) + away.map(\.waiter)).filter {
+          $0.kind == .queue
+        }
+        if room.settle(look) != nil {
+          #expect(lookers.isEmpty, "seed \(seed)")
+        }
       default: break
       }
       let waiting = waiters.filter { !$0.isReleased }

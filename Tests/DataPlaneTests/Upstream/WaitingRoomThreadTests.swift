@@ -40,11 +40,13 @@ import Testing
     private func giveBack(_ places: SessionCount, _ room: WaitingRoom, _ all: [Sharer]) {
       served += 1
       places.giveBack()
-      if room.isOccupiedAfterChange { releaseNext(room, all) }
+      if room.isOccupiedAfterChange { releaseNext(room, because: .place, all) }
     }
 
-    private func releaseNext(_ room: WaitingRoom, _ all: [Sharer]) {
-      guard let next = room.release(.queue) else { return }
+    private func releaseNext(
+      _ room: WaitingRoom, because cause: WaitingRoom.Cause, _ all: [Sharer]
+    ) {
+      guard let next = room.release(.queue, because: cause) else { return }
       all[next.worker].inbox.withLock { $0.append((next.token, next.ticket)) }
     }
 
@@ -59,7 +61,7 @@ import Testing
       waiting[token] = (ticket, sequence)
       guard isFirst, take(places) else { return }
       waiting[token] = nil
-      if room.leave(ticket) { releaseNext(room, all) }
+      if let cause = room.leave(ticket) { releaseNext(room, because: cause, all) }
       giveBack(places, room, all)
     }
 
@@ -69,7 +71,9 @@ import Testing
         return inbox
       }
       for (token, ticket) in messages {
-        guard let own = waiting[token], own.ticket == ticket, room.admit(ticket) else { continue }
+        guard let own = waiting[token], own.ticket == ticket, let look = room.admit(ticket) else {
+          continue
+        }
         waiting[token] = nil
         let isServed = take(places)
         if isServed {
@@ -77,8 +81,10 @@ import Testing
         } else {
           wait(token, own.sequence, room, places, all)
         }
-        let missed = room.settle()
-        if isServed || waiting[token] == nil || missed > .nothing { releaseNext(room, all) }
+        let isBack = waiting[token] != nil
+        if let cause = room.settle(look) ?? (isBack ? nil : .following) {
+          releaseNext(room, because: cause, all)
+        }
       }
     }
   }
