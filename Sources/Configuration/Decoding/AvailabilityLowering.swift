@@ -51,7 +51,7 @@ extension Lowering {
   private mutating func refuseContradictions(
     of plan: UpstreamPlan, _ own: UpstreamSettings, _ shared: UpstreamSettings
   ) {
-    let remedy = "in the upstream \(quoted(plan.name)) "
+    func remedy(_ what: String) -> String { "in the upstream \(quoted(plan.name)) \(what)" }
     if plan.panicPercent != nil, plan.quorum > 1,
       let place = own.panicPercent?.range ?? own.quorum?.range ?? shared.panicPercent?.range
     {
@@ -59,7 +59,7 @@ extension Lowering {
         at: place,
         "`panic` and a `quorum` contradict each other: when few endpoints are healthy, one uses all of "
           + "them, the other none",
-        hints: [remedy + "leave one out, or write `panic: off` or `quorum: 1`"], isShape: false)
+        hints: [remedy("leave one out, or write `panic: off` or `quorum: 1`")], isShape: false)
     }
     if let panic = own.panicPercent ?? shared.panicPercent, panic.value != nil,
       plan.check?.asksRole == true
@@ -68,7 +68,7 @@ extension Lowering {
         at: panic.range,
         "`panic` would use endpoints that do not have the role which the `check` of "
           + "\(quoted(plan.name)) asks for",
-        hints: [remedy + "leave it out, or write `panic: off`"], isShape: false)
+        hints: [remedy("leave it out, or write `panic: off`")], isShape: false)
     }
     let serving = plan.endpoints.count { $0.weight > 0 }
     if let quorum = own.quorum ?? shared.quorum, !plan.endpoints.isEmpty, !plan.hasNames,
@@ -78,7 +78,7 @@ extension Lowering {
         at: quorum.range,
         "a quorum of \(quorum.value) is never there: \(quoted(plan.name)) has "
           + "\(serving) endpoint\(serving == 1 ? "" : "s") to serve",
-        hints: own.quorum == nil ? [remedy + "write `quorum: \(serving)`"] : [], isShape: false)
+        hints: own.quorum == nil ? [remedy("write `quorum: \(serving)`")] : [], isShape: false)
     }
   }
 
@@ -121,11 +121,11 @@ extension Lowering {
 
   /// Endpoints that share a machine share its end. On this machine, that would be the proxy's, too.
   private mutating func warnOfOneAddress(_ endpoints: [EndpointPlan], at range: SourceRange) {
-    let addresses = endpoints.filter { $0.weight > 0 }.map { endpoint -> SocketAddress? in
+    let addresses = endpoints.lazy.filter { $0.weight > 0 }.map { endpoint -> SocketAddress? in
       if case .socket(let address) = endpoint.address { address } else { nil }
     }
-    guard Set(addresses).count > 1, let first = addresses[0], let ip = first.ip, !first.isLoopback,
-      addresses.allSatisfy({ $0?.ip == ip })
+    guard let first = addresses.first ?? nil, let ip = first.ip, !first.isLoopback,
+      addresses.allSatisfy({ $0?.ip == ip }), addresses.contains(where: { $0 != first })
     else { return }
     diagnostics.warning(
       at: range, "all endpoints of this upstream are at one address, \(ip)",

@@ -116,6 +116,7 @@ extension Codec {
         diagnostics.error(at: node.headRange, "at least one entry is needed here")
       }
       var items: [Named<Item>] = []
+      items.reserveCapacity(entries.count)
       for entry in entries {
         if !keys.accepts(entry.key) {
           diagnostics.error(

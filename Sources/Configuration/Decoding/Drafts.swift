@@ -125,7 +125,12 @@ struct UpstreamSettings {
   var source: [IPAddress]?
   var tcp: TCPDraft?
   var resolve: ResolveDraft?
-  var check: HealthCheckDraft??
+  var check: HealthCheckDraft?? {
+    get { keptCheck.map(\.value) }
+    set { keptCheck = newValue.map(Kept.init) }
+  }
+  // By far the largest part, and there may be thousands of upstreams, most of them without one.
+  private var keptCheck: Kept<HealthCheckDraft?>?
   var outlier: Located<OutlierDraft?>?
   var panicPercent: Located<Int?>?
   var quorum: Located<Int>?
@@ -134,6 +139,15 @@ struct UpstreamSettings {
   var queue: Located<QueueDraft?>?
   var hold: Located<HoldDraft?>?
   var onDown: Located<OnDown>?
+}
+
+/// A value with a place of its own, so that whatever has it is small.
+private final class Kept<Value> {
+  let value: Value
+
+  init(_ value: Value) {
+    self.value = value
+  }
 }
 
 /// `retry:`.

@@ -11,7 +11,7 @@ public typealias Environment = (_ name: String) -> String?
 func expand(
   _ root: Node, of source: SourceText, environment: Environment, _ diagnostics: inout Diagnostics
 ) -> Node {
-  guard source.hasDollar else { return root }
+  guard source.mayHaveDollars else { return root }
   guard case .mapping(let entries) = root.content else {
     return expandNode(root, environment, &diagnostics)
   }

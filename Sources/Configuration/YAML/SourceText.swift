@@ -133,8 +133,10 @@ struct SourceText {
     }
   }
 
-  /// Whether anything in it can stand for something else.
-  var hasDollar: Bool { bytes.contains(UInt8(ascii: "$")) }
+  /// Whether a value of it may hold a dollar: as it is, or as a YAML escape like `\x24`.
+  var mayHaveDollars: Bool {
+    bytes.contains { $0 == UInt8(ascii: "$") || $0 == UInt8(ascii: "\\") }
+  }
 
   private func checkCharacters() throws(SyntaxFailure) {
     var mark = Mark.start

@@ -30,6 +30,12 @@ import Testing
     #expect(plan?.routes[0].tcp.noDelay == false)
   }
 
+  @Test(arguments: ["$", #"\x24"#, #"\u0024"#])
+  func aDollarIsOneHoweverItIsWritten(_ dollar: String) {
+    let plan = decode(routeFile("idle: \"\(dollar){X}\""), ["X": "5s"]).plan
+    #expect(plan?.routes[0].idle == .seconds(5))
+  }
+
   @Test func aVariableCannotChangeTheStructure() {
     let found = decode(routeFile("idle: ${X}"), ["X": "5s\n    linger: 3s"])
     #expect(found.plan == nil)
