@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator wants to read before the first client comes: what listens where, to whom it leads, and
+// What an operator wants to read at the start: what listens where, to whom it leads, and
 // which limits will be felt.
 
 import Logging

@@ -124,8 +124,9 @@ actor ControlPlane {
     }
     let running = try open(after: refusals + failures, handedOver)
     self.running = running
-    announce(running)
     try running.start()
+    // Clients are served meanwhile: with a thousand routes it takes a while.
+    announce(running)
     workersAccepting = running.workerCount
     rounds = AnswerRounds(workers: running.workerCount)
     stage = .serving
