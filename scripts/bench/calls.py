@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench.cases.case import contenders
 from bench.laboratory import Laboratory, Target
+from bench.peers import usual
 from lab import procfs
 from lab.proxies import wait_until
 
@@ -75,13 +76,14 @@ def counted(lab: Laboratory, kinds: Sequence[str]) -> dict[str, dict[str, dict[s
     for counting in COUNTINGS:
         for contender in contenders(kinds):
             lab.progress(f"system calls {counting.unit}: {contender.name}")
-            # Each as it is for the load: HAProxy splices for bulk only.
-            splice = "forced" if counting.per == "bytes" else "off"
+            # Each as it is for the load: HAProxy splices for bulk only, nginx reads more at once.
+            chosen = usual(contender, is_bulk=counting.per == "bytes")
             route = lab.route(lab.servers(counting.server))
-            with lab.proxy(contender, [route], splice=splice, check=None) as proxy:
+            with lab.proxy(chosen, [route], check=None) as proxy:
                 target = Target(proxy.pid, route.listen, proxy)
                 calls = _traced(lab, target, counting)
-            table.setdefault(counting.unit, {})[contender.name] = calls
+            name = f"{chosen.name}, {chosen.label}" if chosen.label else chosen.name
+            table.setdefault(counting.unit, {})[name] = calls
     return table
 
 

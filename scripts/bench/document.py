@@ -56,13 +56,11 @@ def _circumstances(whole: Mapping[str, object]) -> str:
     machine = whole["machine"]
     dates = sorted(case["date"] for case in whole["cases"])
     rows = [["", ""]]
-    rows.append(
-        ["date", dates[0] if dates[0][:10] == dates[-1][:10] else f"{dates[0]} – {dates[-1]}"]
-    )
+    rows.append(["date", dates[0] if dates[0] == dates[-1] else f"{dates[0]} – {dates[-1]}"])
     rows.append(["commit", str(whole["commit"])])
     rows += [[key, str(value)] for key, value in machine.items()]
     rows += [["network", str(whole["network"])], ["users", str(whole["user"])]]
-    rows.append(["others on these cores before it", f"{whole['others']:.1%} of their time"])
+    rows.append(["others on these cores before it", f"at most {whole['others']:.1%} of their time"])
     rows += [[kind, version] for kind, version in whole["versions"].items()]
     words = "### Where and when\n\n" + _table(rows)
     if whole.get("quick"):
@@ -71,7 +69,7 @@ def _circumstances(whole: Mapping[str, object]) -> str:
 
 
 def _marks(results: Sequence[Result]) -> str:
-    rows = [["case", "mark", "found", "95 % interval", ""]]
+    rows = [["case", "mark", "found", "interval", ""]]
     for result in results:
         titles = {figure.key: figure.title for figure in result.figures}
         for verdict in result.verdicts():
@@ -81,7 +79,7 @@ def _marks(results: Sequence[Result]) -> str:
                 found = f"{verdict.interval.median:.2f}"
                 if verdict.against != mark.against:
                     found += f" ({verdict.against})"
-                interval = f"{verdict.interval.low:.2f}–{verdict.interval.high:.2f}"
+                interval = report.interval_words(verdict.interval)
             outcome = verdict.outcome if verdict.outcome != MISSING else "nobody to compare with"
             demand = mark.words(titles.get(mark.figure, mark.figure))
             rows.append([result.name, demand, found, interval, outcome])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.peers import Contender
-from bench.rounds import Meter
+from bench.rounds import Disturbances, Meter, NotSettled
 from lab import procfs, proxies
 from lab.proxies import Proxy, Route, Settings, free_port, wait_until
 
@@ -25,9 +25,9 @@ PACKAGE = proxies.ROOT / "Benchmarks"
 # Several addresses, so that the ports of connections that were closed lately do not run out.
 HOSTS = tuple(f"127.0.0.{index}" for index in range(1, 9))
 CHECK_EVERY = "2s"
-# A run during which a hypervisor took more of the cores is repeated, so often at most.
+# A run during which a hypervisor took more of the cores is repeated; so many runs at most.
 STOLEN_SHARE_MAX = 0.05
-REPEATED_MAX = 3
+ATTEMPTS_MAX = 3
 # Numbers of users that no system gives to anybody.
 FIRST_USER = 61_000
 
@@ -99,7 +99,7 @@ class Laboratory:
         self.load, self.cores = load, cores
         self.is_quick, self.access_log, self.unprivileged = is_quick, access_log, unprivileged
         self.position = ""
-        self.repeated = 0
+        self.disturbances = Disturbances()
         self._users: dict[str, int] = {}
         self._programs: dict[str, Path] = {}
         self._servers: dict[str, list[str]] = {}
@@ -207,28 +207,43 @@ class Laboratory:
             raise LoadFailed(f"{' '.join(arguments)}: {answer.stderr.strip()}")
         return json.loads(answer.stdout)
 
+    def figures(self, run: Callable[[], Outcome]) -> Outcome:
+        """What a run says whose figures are told: `undisturbed`, and counted if it was not."""
+        outcome, attempts, is_disturbed = self._attempted(run)
+        self.disturbances.figures += 1
+        self.disturbances.repeated += attempts - 1
+        self.disturbances.kept += is_disturbed
+        return outcome
+
     def undisturbed(self, run: Callable[[], Outcome]) -> Outcome:
-        """What a run says; repeated when the machine was not ours meanwhile, whatever came out."""
-        for _ in range(REPEATED_MAX):
+        """What a run says; repeated when the machine was not ours meanwhile, whatever came out. The
+        last attempt is kept in any case."""
+        return self._attempted(run)[0]
+
+    def _attempted(self, run: Callable[[], Outcome]) -> tuple[Outcome, int, bool]:
+        """The outcome of the last attempt, how many there were, whether it was disturbed, too."""
+        attempts = 0
+        while True:
             began, stolen = time.monotonic(), procfs.stolen_seconds(self.cores.all)
             outcome = run()
+            attempts += 1
             stolen = procfs.stolen_seconds(self.cores.all) - stolen
-            if stolen <= STOLEN_SHARE_MAX * len(self.cores.all) * (time.monotonic() - began):
-                break
-            self.repeated += 1
-        return outcome
+            is_disturbed = stolen > STOLEN_SHARE_MAX * len(self.cores.all) * (
+                time.monotonic() - began
+            )
+            if not is_disturbed or attempts == ATTEMPTS_MAX:
+                return outcome, attempts, is_disturbed
 
     def measure(
         self, target: Target, arguments: Sequence[str], seconds: float, *, settle: bool = True
     ) -> tuple[dict[str, float], tuple[float, float, float]]:
         """One run of the load, and what the target spent: seconds, of user and of system."""
-
-        def run() -> tuple[dict[str, float], tuple[float, float, float]]:
-            meter = Meter(target.pid)
-            measured = self.run_load(arguments, target.addresses, seconds)
+        meter = Meter(target.pid)
+        measured = self.run_load(arguments, target.addresses, seconds)
+        try:
             return measured, meter.stop(settle)
-
-        return self.undisturbed(run)
+        except NotSettled as error:
+            raise LoadFailed(f"{' '.join(arguments)}: {error}") from error
 
     @contextlib.contextmanager
     def held(self, addresses: Sequence[str], sessions: int) -> Iterator[None]:

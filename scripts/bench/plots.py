@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from bench.report import interval_words
 from bench.results import FLOOR, SUBJECT, Figure, Result
 from bench.statistics import median_interval, paired_ratios
 
@@ -77,9 +78,7 @@ def ratios(results: Sequence[Result]) -> str:
     step = 11
     height = 50 + sum(step * len(found) + 12 for _, found in rows)
     parts = [
-        _text(
-            10, 18, "What the others cost where Sluice costs 1 (median, 95 % interval)", bold=True
-        )
+        _text(10, 18, "What the others cost where Sluice costs 1 (median and interval)", bold=True)
     ]
     for power in range(low, high + 1):
         x = place(2.0**power)
@@ -95,7 +94,7 @@ def ratios(results: Sequence[Result]) -> str:
             parts.append(
                 _line(place(interval.low), middle, place(interval.high), middle, colour, "2")
             )
-            title = f"{peer}: {interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+            title = f"{peer}: {interval.median:.2f}, {interval_words(interval)}"
             parts.append(
                 f"<circle cx='{place(interval.median):.1f}' cy='{middle:.1f}' r='4' "
                 f"fill='{colour}'><title>{escape(title)}</title></circle>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.marks import MISSING, Verdict
 from bench.results import SUBJECT, Result
-from bench.statistics import median_interval, paired_ratios
+from bench.statistics import Interval, median_interval, paired_ratios
 
 
 def cells(result: Result) -> list[list[str]]:
@@ -57,7 +57,7 @@ def findings(result: Result, subject: str = SUBJECT) -> list[str]:
     interval = median_interval(paired_ratios(own, result.series[best][figure.key]))
     return [
         f"{figure.title} is {interval.median:.2f} of the best peer's ({best}), "
-        f"{_range(interval.low, interval.high, interval.coverage)}; no mark"
+        f"{interval_words(interval)}; no mark"
     ]
 
 
@@ -72,8 +72,12 @@ def verdict_words(result: Result, verdict: Verdict) -> str:
     found = f"{interval.median:.2f}"
     if verdict.against != verdict.mark.against:
         found += f" ({verdict.against})"
-    around = _range(interval.low, interval.high, interval.coverage)
-    return f"{demand}: {found}, {around}: {verdict.outcome.upper()}"
+    return f"{demand}: {found}, {interval_words(interval)}: {verdict.outcome.upper()}"
+
+
+def interval_words(interval: Interval) -> str:
+    """What encloses the median, and how surely: few rounds reach less than others."""
+    return f"{interval.low:.2f}–{interval.high:.2f} ({100 * interval.coverage:.0f} %)"
 
 
 def text(result: Result, subject: str = SUBJECT) -> str:
@@ -88,7 +92,3 @@ def text(result: Result, subject: str = SUBJECT) -> str:
     lines += [f"  {remark}" for remark in remarks(result)]
     lines += [f"  > {finding}" for finding in findings(result, subject)]
     return "\n".join(lines)
-
-
-def _range(low: float, high: float, coverage: float) -> str:
-    return f"{low:.2f}–{high:.2f} with {coverage:.1%}"

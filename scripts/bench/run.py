@@ -5,8 +5,8 @@
 draws what an earlier run has measured. The proxy has one core, the load and its servers the other.
 docs/performance.md says what is measured, and why the figures can be trusted.
 
-Exit codes: 0 all marks hold; 1 one is missed, or (but for QUICK=1) not proven; 69 something that is
-needed is not there.
+Exit codes: 0 all marks hold; 1 one is missed, or (but for QUICK=1) not proven; 64 `--add` to a file
+that was measured in other circumstances; 69 something that is needed is not there.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ from bench.laboratory import (  # noqa: E402
 )
 from bench.marks import HOLDS, MISSED  # noqa: E402
 from bench.results import SUBJECT, Result  # noqa: E402
+from bench.rounds import Disturbances  # noqa: E402
 from lab import envoy, network, proxies  # noqa: E402
 
 ROUNDS, QUICK_ROUNDS = 12, 6
 FILE = proxies.ROOT / ".build-bench/bench.json"
-UNAVAILABLE = 69
+USAGE, UNAVAILABLE = 64, 69
+# What the file has once for all of its cases.
+CIRCUMSTANCES = ("commit", "machine", "network", "user", "access_log", "quick")
 BUSY_SHARE_MAX = 0.05
 FAILURES = (LoadFailed, proxies.ProxyFailed, OSError, subprocess.SubprocessError)
 
@@ -113,7 +116,7 @@ def measured(
         print(f"quick: {arguments.rounds} short rounds; left out: {'; '.join(left_out)}")
     for number, case in enumerate(chosen, 1):
         lab.position = f"[{number}/{len(chosen)}, {time.monotonic() - started:.0f} s]"
-        lab.repeated = 0
+        lab.disturbances = Disturbances()
         try:
             result = case.run(lab, kinds, arguments.rounds)
         except FAILURES as error:  # the other cases still tell something
@@ -121,11 +124,8 @@ def measured(
             print(f"\n{case.name}: FAILED, {error}", flush=True)
             is_whole = False
             continue
-        if lab.repeated:
-            result.notes.append(
-                f"repeated, since others had more than {STOLEN_SHARE_MAX:.0%} of the cores: "
-                f"{lab.repeated} runs"
-            )
+        if words := lab.disturbances.words(STOLEN_SHARE_MAX):
+            result.notes.append(words)
         lab.progress("")
         print(report.text(result, arguments.subject), flush=True)
         results.append(result)
@@ -134,17 +134,42 @@ def measured(
     return results, is_whole
 
 
+def stored(file: Path) -> dict[str, object]:
+    """What the file has, if it is there."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Why cases of these circumstances cannot stand in one file, which says them once for all. Of
+    the versions those are compared that both have."""
+    if not old.get("cases"):
+        return []
+    pairs = [(key, old.get(key), new[key]) for key in CIRCUMSTANCES]
+    versions: Mapping[str, str] = old.get("versions", {})
+    pairs += [
+        (kind, versions[kind], version)
+        for kind, version in new["versions"].items()
+        if kind in versions
+    ]
+    found = [f"{what}: {then}, now {now}" for what, then, now in pairs if then != now]
+    if old.get("commit") == new["commit"] and str(new["commit"]).endswith("-dirty"):
+        found.append(f"commit: {new['commit']} may have other changes now than it had then")
+    return found
+
+
 def store(arguments: argparse.Namespace, new: Mapping[str, object]) -> None:
     """Writes the file: what is new, in place of what it had of the same, or of all."""
     file: Path = arguments.json
-    old: dict[str, object] = {}
-    if arguments.add and file.exists():
-        old = json.loads(file.read_text(encoding="utf-8"))
+    old = stored(file) if arguments.add else {}
     by_name = {case["name"]: case for case in old.get("cases", [])}
     by_name.update({case["name"]: case for case in new.get("cases", [])})
     order = {case.name: index for index, case in enumerate(cases.ALL)}
     ordered = sorted(by_name.values(), key=lambda case: order.get(case["name"], len(order)))
     whole = {**old, **new, "cases": ordered}
+    if "versions" in whole:
+        whole["versions"] = {**old.get("versions", {}), **new.get("versions", {})}
+    if "others" in whole:
+        whole["others"] = max(old.get("others", 0.0), new.get("others", 0.0))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
@@ -211,6 +236,13 @@ def main() -> int:
         "quick": arguments.is_quick,
         "others": round(others, 3),
     }
+    if arguments.add and (unlike := differences(stored(arguments.json), new)):
+        print(
+            f"bench: {arguments.json} was measured in other circumstances, so that nothing can be "
+            f"added to it ({'; '.join(unlike)})",
+            file=sys.stderr,
+        )
+        return USAGE
     results: list[Result] = []
     is_whole = True
     with Laboratory(
@@ -224,7 +256,7 @@ def main() -> int:
             counts = calls.counted(lab, kinds)
             lab.progress("")
             for unit, name, total, each in calls.lines(counts):
-                print(f"{unit}: {name:<8} {total:>9}: {each}")
+                print(f"{unit}: {name:<22} {total:>9}: {each}")
             arguments.add = True  # to the cases, whose circumstances are their own
             store(arguments, {"calls": counts})
         else:

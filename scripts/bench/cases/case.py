@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bench.laboratory import Laboratory, LoadFailed, Target
 from bench.peers import Contender, variants
@@ -43,16 +43,16 @@ def peers_of(found: Sequence[Contender]) -> list[str]:
     ]
 
 
-Start = Callable[[Contender], "contextlib.AbstractContextManager[Target]"]
-Measure = Callable[[Target, float], dict[str, float]]
+# Where a contender serves, as its case likes to know it.
+Place = TypeVar("Place")
 
 
 def tried(
     lab: Laboratory,
     found: Sequence[Contender],
     result: Result,
-    start: Start,
-    measure: Measure,
+    start: Callable[[Contender], contextlib.AbstractContextManager[Place]],
+    measure: Callable[[Place, float], dict[str, float]],
     *,
     is_bulk: bool = False,
     figure: str = "cost",
@@ -67,9 +67,10 @@ def tried(
             for _ in range(TRIAL_ROUNDS):
                 for choice in choices:
                     lab.progress(f"{result.name}: trying {choice.name} with {choice.label}")
-                    with start(choice) as target, in_front_of(f"{choice.name}, {choice.label}"):
-                        measure(target, WARM_UP_SECONDS / 2)
-                        costs[choice.label].append(measure(target, TRIAL_SECONDS)[figure])
+                    with start(choice) as place, in_front_of(f"{choice.name}, {choice.label}"):
+                        measure(place, WARM_UP_SECONDS / 2)
+                        sample = lab.undisturbed(lambda: measure(place, TRIAL_SECONDS))
+                        costs[choice.label].append(sample[figure])
             medians = {label: statistics.median(values) for label, values in costs.items()}
             best = min(choices, key=lambda choice: medians[choice.label])
             others = ", ".join(f"{label} {value:.3g}" for label, value in medians.items())

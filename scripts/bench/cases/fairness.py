@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.cases.case import WARM_UP_SECONDS, contenders, in_front_of, peers_of
+from bench.cases.case import WARM_UP_SECONDS, contenders, in_front_of, peers_of, tried
 from bench.laboratory import Laboratory, yield_to_others
 from bench.marks import ITSELF, Mark
 from bench.peers import Contender
@@ -16,11 +16,16 @@ from bench.rounds import alternating
 BULK_SESSIONS = 8
 SMALL_SESSIONS = 64
 PER_SECOND = 6_400
+SMALL_LOAD = ("paced", "--rate", str(PER_SECOND), "--bytes", "64")
+SMALL_LOAD += ("--connections", str(SMALL_SESSIONS))
+BULK_LOAD = ("bulk", "--direction", "down", "--sessions", str(BULK_SESSIONS))
 QUIET_P99 = Figure("quiet_p99_us", "p99 without bulk", "us", 0)
 QUIET_P50 = Figure("quiet_p50_us", "p50 without bulk", "us", 0)
 BESIDE_P50 = Figure("p50_us", "p50 beside bulk", "us", 0)
 BESIDE_P99 = Figure("p99_us", "p99 beside bulk", "us", 0)
 TIMES = Figure("times", "p99 beside / without", "x", 2)
+# Where small messages go, and where bulk goes.
+Place = tuple[list[str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,27 @@ class Fairness:
         with contextlib.ExitStack() as stack:
             source_pid, sources = stack.enter_context(lab.server("source", lab.cores.servers))
             yield_to_others(source_pid)
+
+            def start(one: Contender) -> contextlib.AbstractContextManager[Place]:
+                return started(lab, one, sources)
+
+            def trial(place: Place, duration: float) -> dict[str, float]:
+                return beside_bulk(lab, *place, duration)
+
+            found = tried(lab, found, result, start, trial, is_bulk=True, figure=BESIDE_P99.key)
             by_name = {one.name: one for one in found}
             direct = contextlib.nullcontext((lab.servers("echo"), sources))
             for index, name in alternating([*by_name, FLOOR], rounds):
                 lab.progress(f"{self.name}: round {index + 1} of {rounds}, {name}")
-                place = direct if name == FLOOR else started(lab, by_name[name], sources)
+                place = direct if name == FLOOR else start(by_name[name])
                 with place as (small, bulk), in_front_of(name):
                     measured(lab, small, bulk, WARM_UP_SECONDS)
-                    result.add(
-                        name, lab.undisturbed(lambda: measured(lab, small, bulk, seconds))
-                    )
+                    result.add(name, lab.figures(lambda: measured(lab, small, bulk, seconds)))
         return result
 
 
 @contextlib.contextmanager
-def started(
-    lab: Laboratory, contender: Contender, sources: list[str]
-) -> Iterator[tuple[list[str], list[str]]]:
+def started(lab: Laboratory, contender: Contender, sources: list[str]) -> Iterator[Place]:
     """The contender with a route for each kind; where they listen."""
     small, bulk = lab.route(lab.servers("echo"), "small"), lab.route(sources, "bulk")
     with lab.proxy(contender, [small, bulk]):
@@ -82,18 +91,25 @@ def measured(
     lab: Laboratory, small: list[str], bulk: list[str], seconds: float
 ) -> dict[str, float]:
     """The latencies without and beside the bulk."""
-    load = ("paced", "--rate", str(PER_SECOND), "--bytes", "64")
-    load += ("--connections", str(SMALL_SESSIONS))
-    quiet = lab.run_load(load, small, seconds)
-    background = ("bulk", "--direction", "down", "--sessions", str(BULK_SESSIONS))
-    with lab.in_background(background, bulk, seconds + 0.3) as outcome:
-        beside = lab.run_load(load, small, seconds)
+    quiet = lab.run_load(SMALL_LOAD, small, seconds)
+    beside = beside_bulk(lab, small, bulk, seconds)
     return {
-        "p50_us": beside["p50_us"],
-        "p99_us": beside["p99_us"],
+        **beside,
         "quiet_p50_us": quiet["p50_us"],
         "quiet_p99_us": quiet["p99_us"],
         "times": beside["p99_us"] / quiet["p99_us"],
+    }
+
+
+def beside_bulk(
+    lab: Laboratory, small: list[str], bulk: list[str], seconds: float
+) -> dict[str, float]:
+    """The latencies beside the bulk, and how fast that was meanwhile."""
+    with lab.in_background(BULK_LOAD, bulk, seconds + 0.3) as outcome:
+        beside = lab.run_load(SMALL_LOAD, small, seconds)
+    return {
+        "p50_us": beside["p50_us"],
+        "p99_us": beside["p99_us"],
         "rate": outcome[0]["bytes"] / 1e9 / outcome[0]["seconds"],
     }
 

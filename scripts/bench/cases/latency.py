@@ -58,7 +58,7 @@ class HalfSaturation:
             lab.progress(f"{self.name}: how much {name} can do at most")
             with start(one) as target:
                 saturating(target, WARM_UP_SECONDS)
-                most[name] = saturating(target, 0.5)["rate"]
+                most[name] = lab.undisturbed(lambda: saturating(target, 0.5))["rate"]
         rate = int(min(most.values()) / 2)
         told = ", ".join(f"{name} {value:,.0f}" for name, value in most.items())
         result.notes.append(f"{rate:,}/s; at most, in a closed loop: {told}")
@@ -73,7 +73,7 @@ class HalfSaturation:
                 place, factor = start(by_name[name]), 1.0
             with place as target, in_front_of(name):
                 measured(lab, target, load, WARM_UP_SECONDS)
-                sample = measured(lab, target, load, seconds)
+                sample = lab.figures(lambda: measured(lab, target, load, seconds))
             sample.update({key: factor * sample[key] for key in ("cost", "user", "system")})
             result.add(name, sample)
         return result
