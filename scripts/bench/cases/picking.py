@@ -12,7 +12,6 @@ CASES = (
         "choosing an endpoint and giving it back, by policy, with 10 and with 10,000 endpoints",
         "bench-picks",
         (Figure("ns", "per pick", "ns", 1),),
-        is_quick=True,
         package=ROOT,
     ),
 )

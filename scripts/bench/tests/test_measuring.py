@@ -131,7 +131,7 @@ class Trials(unittest.TestCase):
         def measure(place: str, seconds: float) -> dict[str, float]:
             return {"p99_us": latencies[place]}
 
-        lab = mock.Mock(undisturbed=lambda run: run())
+        lab = mock.Mock(is_quick=False, undisturbed=lambda run: run())
         result = Result("a case", "about it", ())
         found = contenders(["sluice", "haproxy"])
         chosen = tried(lab, found, result, start, measure, is_bulk=True, figure="p99_us")
