@@ -50,7 +50,7 @@ class Unit:
 
 MESSAGE_UNIT = Unit("a message of 64 B and its echo", MESSAGES, 3_400)
 SESSION_UNIT = Unit("a session: connect, 64 B and their echo, close, access log", SESSIONS, 23_200)
-ROUTE_UNIT = Unit("reading a route of ten endpoints (sluice check)", ROUTES, 217_000)
+ROUTE_UNIT = Unit("reading a route of ten endpoints (sluice check)", ROUTES, 171_000)
 
 
 class Echo:

@@ -13,7 +13,7 @@ extension Lowering {
     at range: SourceRange
   ) {
     if let outlier = own.outlier?.value { checkMeaning(of: outlier) }
-    plan.outlier = (own.outlier ?? shared.outlier)?.value.map(self.plan)
+    plan.outlier = (own.outlier ?? shared.outlier)?.value.map(OutlierPlan.init)
     plan.panicPercent = (own.panicPercent ?? shared.panicPercent)?.value
     plan.quorum = (own.quorum ?? shared.quorum)?.value ?? upstreamStandard.quorum
     refuseContradictions(of: plan, own, shared)
@@ -26,15 +26,6 @@ extension Lowering {
         at: onDown.range, "without a `check`, no endpoint is ever down, so `on_down` does nothing")
     }
     if plan.endpointsFile == nil { warnOfOneAddress(plan.endpoints, at: range) }
-  }
-
-  private func plan(of draft: OutlierDraft) -> OutlierPlan {
-    let standard = OutlierPlan()
-    let eject = draft.eject?.value ?? standard.eject
-    return OutlierPlan(
-      failures: draft.failures ?? standard.failures, eject: eject,
-      ejectMax: draft.ejectMax?.value ?? max(standard.ejectMax, eject),
-      sharePercent: draft.sharePercent ?? standard.sharePercent)
   }
 
   /// Reports what makes no sense in a policy, whichever endpoints it is for.
@@ -130,6 +121,17 @@ extension Lowering {
     diagnostics.warning(
       at: range, "all endpoints of this upstream are at one address, \(ip)",
       hints: ["when that machine is gone, so are all of them"])
+  }
+}
+
+extension OutlierPlan {
+  fileprivate init(_ draft: OutlierDraft) {
+    let standard = OutlierPlan()
+    let eject = draft.eject?.value ?? standard.eject
+    self.init(
+      failures: draft.failures ?? standard.failures, eject: eject,
+      ejectMax: draft.ejectMax?.value ?? max(standard.ejectMax, eject),
+      sharePercent: draft.sharePercent ?? standard.sharePercent)
   }
 }
 

@@ -15,8 +15,10 @@ struct Codec<Value> {
   }
 
   func map<Other>(_ transform: @escaping (Value) -> Other) -> Codec<Other> {
-    Codec<Other>(shape: shape) { node, place, diagnostics in
-      read(node, place, &diagnostics).map(transform)
+    let read = read
+    return Codec<Other>(shape: shape) { node, place, diagnostics in
+      guard let value = read(node, place, &diagnostics) else { return nil }
+      return transform(value)
     }
   }
 }
@@ -24,7 +26,8 @@ struct Codec<Value> {
 extension Codec {
   /// Remembers where the value begins.
   var located: Codec<Located<Value>> {
-    Codec<Located<Value>>(shape: shape) { node, place, diagnostics in
+    let read = read
+    return Codec<Located<Value>>(shape: shape) { node, place, diagnostics in
       read(node, place, &diagnostics).map {
         Located(value: $0, range: node.headRange, shown: "", isExpanded: false)
       }
@@ -34,11 +37,19 @@ extension Codec {
 
 /// What a codec cannot know about where it reads, but what a report has to say.
 struct Place {
-  /// All that is accepted there, when the codec reads only a part of it. A function, because a place is made for
-  /// every value, and this is needed for a fault alone.
-  var whole: (() -> Shape)?
+  /// All that is accepted there, when the codec reads only a part of it.
+  var whole: SharedShape?
   /// Whether it is the value of a key that may be left out.
   var isOptional = false
+}
+
+/// A shape by reference: a place is made for every value, and what it accepts is needed for a fault alone.
+final class SharedShape {
+  let shape: Shape
+
+  init(_ shape: Shape) {
+    self.shape = shape
+  }
 }
 
 /// Why a value is not accepted.
@@ -126,7 +137,7 @@ struct ScalarCodec<Value> {
         hints = diagnostics.didYouMean(scalar.text, among: shape.keywords)
         if hints.isEmpty, let hint = error.hint { hints.append(hint) }
       }
-      hints.append("accepted: \((place.whole?() ?? .scalar(shape)).accepted(.terminal))")
+      hints.append("accepted: \((place.whole?.shape ?? .scalar(shape)).accepted(.terminal))")
       diagnostics.error(
         at: node.range,
         "\(node.secrecy == nil ? quoted(scalar.shown) : "the value") \(error.reason)",
@@ -172,7 +183,7 @@ extension Node {
 
   /// Reports that this node is not of the right kind.
   func refuseKind(expecting part: Shape, at place: Place, _ diagnostics: inout Diagnostics) {
-    let shape = place.whole?() ?? part
+    let shape = place.whole?.shape ?? part
     let accepted = "accepted: \(shape.accepted(.terminal))"
     switch content {
     case .failed: return

@@ -141,7 +141,12 @@ extension Codec {
       if nodes.count < countMin {
         diagnostics.error(at: node.range, "at least one item is needed here")
       }
-      return nodes.compactMap { item.decode($0, &diagnostics) }
+      var items: [Item] = []
+      items.reserveCapacity(nodes.count)
+      for index in nodes.indices {
+        if let value = item.decode(nodes[index], &diagnostics) { items.append(value) }
+      }
+      return items
     }
   }
 
@@ -153,22 +158,22 @@ extension Codec {
     var scalarShape: ScalarShape?
     if case .scalar(let shape) = scalar?.shape { scalarShape = shape }
     let shape = Shape.either(scalar: scalarShape, list: list?.shape, mapping: mapping?.shape)
-    let whole = { shape }
+    let whole = SharedShape(shape)
+    let (scalar, list, mapping) = (scalar?.read, list?.read, mapping?.read)
     return Codec(shape: shape) { node, place, diagnostics in
-      var place = place
-      place.whole = place.whole ?? whole
-      let chosen: Codec? =
+      let place = Place(whole: place.whole ?? whole, isOptional: place.isOptional)
+      let read: ((Node, Place, inout Diagnostics) -> Value?)? =
         switch node.content {
         case .scalar(let value): value.isNull ? nil : scalar
         case .sequence: list
         case .mapping: mapping
         case .failed: nil
         }
-      guard let chosen else {
+      guard let read else {
         node.refuseKind(expecting: shape, at: place, &diagnostics)
         return nil
       }
-      return chosen.decode(node, at: place, &diagnostics)
+      return read(node, place, &diagnostics)
     }
   }
 }

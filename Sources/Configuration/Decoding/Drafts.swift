@@ -117,36 +117,42 @@ struct TCPDraft {
 
 /// What an upstream may say, and `defaults.upstream` may say for all.
 struct UpstreamSettings {
-  var balance: BalanceDraft?
+  @Kept var balance: BalanceDraft?
   var slowStart: Located<Duration?>?
   var spillOverPercent: Located<Int>?
   var connect: Located<Duration>?
   var attempt: Located<Duration>?
   var source: [IPAddress]?
   var tcp: TCPDraft?
-  var resolve: ResolveDraft?
-  var check: HealthCheckDraft?? {
-    get { keptCheck.map(\.value) }
-    set { keptCheck = newValue.map(Kept.init) }
-  }
-  // By far the largest part, and there may be thousands of upstreams, most of them without one.
-  private var keptCheck: Kept<HealthCheckDraft?>?
-  var outlier: Located<OutlierDraft?>?
+  @Kept var resolve: ResolveDraft?
+  // There may be thousands of upstreams, most of them without any of what is large.
+  @Kept var check: HealthCheckDraft??
+  @Kept var outlier: Located<OutlierDraft?>?
   var panicPercent: Located<Int?>?
   var quorum: Located<Int>?
-  var retry: RetryDraft?
+  @Kept var retry: RetryDraft?
   var sessionsMax: Int?
-  var queue: Located<QueueDraft?>?
-  var hold: Located<HoldDraft?>?
+  @Kept var queue: Located<QueueDraft?>?
+  @Kept var hold: Located<HoldDraft?>?
   var onDown: Located<OnDown>?
 }
 
-/// A value with a place of its own, so that whatever has it is small.
-private final class Kept<Value> {
-  let value: Value
+/// An optional value with a place of its own, so that whatever has it is small.
+@propertyWrapper
+struct Kept<Value> {
+  private final class Box {
+    let value: Value
 
-  init(_ value: Value) {
-    self.value = value
+    init(_ value: Value) {
+      self.value = value
+    }
+  }
+
+  private var box: Box?
+
+  var wrappedValue: Value? {
+    get { box?.value }
+    set { box = newValue.map(Box.init) }
   }
 }
 

@@ -112,9 +112,12 @@ struct EndpointList {
 func plans(of drafts: [EndpointDraft], _ diagnostics: inout Diagnostics) -> [EndpointPlan] {
   var seen: [EndpointAddress: Mark] = [:]
   seen.reserveCapacity(drafts.count)
-  return drafts.compactMap { draft in
-    guard let address = draft.address else { return nil }
-    switch address.value {
+  var plans: [EndpointPlan] = []
+  plans.reserveCapacity(drafts.count)
+  for draft in drafts {
+    // Not the whole that is read of it: there may be ten thousand.
+    guard let address = draft.address?.value, let range = draft.address?.range else { continue }
+    switch address {
     case .builtin:
       break  // Two of them are two servers.
     case .service:
@@ -125,14 +128,17 @@ func plans(of drafts: [EndpointDraft], _ diagnostics: inout Diagnostics) -> [End
       }
       fallthrough
     case .socket, .name:
-      if let first = seen.updateValue(address.range.start, forKey: address.value) {
+      if let first = seen.updateValue(range.start, forKey: address) {
         diagnostics.warning(
-          at: address.range, "\(quoted(address.shown)) is already an endpoint of this upstream",
+          at: range,
+          "\(quoted(draft.address?.shown ?? "")) is already an endpoint of this upstream",
           hints: ["it is in line \(first.line); to give it a larger share, use `weight`"])
       }
     }
-    return EndpointPlan(
-      address: address.value, weight: draft.weight?.value ?? 1, sessionsMax: draft.sessionsMax,
-      priority: draft.priority ?? 0)
+    plans.append(
+      EndpointPlan(
+        address: address, weight: draft.weight?.value ?? 1, sessionsMax: draft.sessionsMax,
+        priority: draft.priority ?? 0))
   }
+  return plans
 }

@@ -167,7 +167,7 @@ struct Lowering {
     }
     let written = plans(of: endpoints, &diagnostics)
     let list = listFile.flatMap { readList($0) }
-    let plans = written + (list?.endpoints ?? [])
+    let plans = list.map { written + $0.endpoints } ?? written
     if !plans.isEmpty, plans.allSatisfy({ $0.weight == 0 }) {
       diagnostics.warning(
         at: range, "every endpoint here has the weight 0, so none of them serves")

@@ -64,21 +64,13 @@ extension Lowering {
 
   /// How clients wait for an endpoint.
   func hold(_ own: Located<HoldDraft?>?, _ shared: Located<HoldDraft?>?) -> HoldPlan? {
-    (own ?? shared)?.value.flatMap(plan)
-  }
-
-  private func plan(of draft: HoldDraft) -> HoldPlan? {
-    guard let timeout = draft.timeout else { return nil }
-    let standard = HoldPlan(timeout: timeout)
-    return HoldPlan(
-      timeout: timeout, length: draft.length ?? standard.length,
-      ratePerSecond: draft.ratePerSecond ?? standard.ratePerSecond)
+    (own ?? shared)?.value.flatMap(HoldPlan.init)
   }
 
   /// Who waits at the end of a long line is let go too late, however soon an endpoint is back.
   mutating func checkMeaning(of hold: Located<HoldDraft?>) {
     // Nobody has written what is there by default.
-    guard let draft = hold.value, let plan = plan(of: draft),
+    guard let draft = hold.value, let plan = HoldPlan(draft),
       draft.length != nil || draft.ratePerSecond != nil
     else { return }
     let (seconds, attoseconds) = plan.timeout.components
@@ -100,5 +92,16 @@ extension Lowering {
     if let own { return own.value }
     if let shared, check?.asksRole != true || shared.value != .keep { return shared.value }
     return check?.onDownStandard ?? upstreamStandard.onDown
+  }
+}
+
+extension HoldPlan {
+  /// `nil` without a time, which is reported where it is missing.
+  fileprivate init?(_ draft: HoldDraft) {
+    guard let timeout = draft.timeout else { return nil }
+    let standard = HoldPlan(timeout: timeout)
+    self.init(
+      timeout: timeout, length: draft.length ?? standard.length,
+      ratePerSecond: draft.ratePerSecond ?? standard.ratePerSecond)
   }
 }

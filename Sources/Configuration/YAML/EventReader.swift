@@ -9,24 +9,25 @@ import CYAML
 struct YAMLEvent {
   var kind: Kind
   var range: SourceRange
+  /// What a scalar says, or the name of an alias's anchor.
+  var text = ""
+  /// Of a scalar: written without quotes.
+  var isPlain = false
+  /// What may stand before a node.
+  var anchor: String?
+  var tag: String?
 
   enum Kind {
     case streamStart
     case streamEnd
     case documentStart
     case documentEnd
-    case alias(String)
-    case scalar(text: String, isPlain: Bool, Properties)
-    case sequenceStart(Properties)
+    case alias
+    case scalar
+    case sequenceStart
     case sequenceEnd
-    case mappingStart(Properties)
+    case mappingStart
     case mappingEnd
-  }
-
-  /// What may stand before a node.
-  struct Properties {
-    var anchor: String?
-    var tag: String?
   }
 }
 
@@ -65,34 +66,37 @@ struct EventReader: ~Copyable {
     var event = yaml_event_t()
     guard yaml_parser_parse(parser, &event) == 1 else { throw problem }
     defer { yaml_event_delete(&event) }
-    return YAMLEvent(
-      kind: Self.kind(of: event),
+    var found = YAMLEvent(
+      kind: .streamEnd,
       range: SourceRange(start: Mark(event.start_mark), end: Mark(event.end_mark)))
-  }
-
-  private static func kind(of event: yaml_event_t) -> YAMLEvent.Kind {
     switch event.type {
-    case YAML_STREAM_START_EVENT: return .streamStart
-    case YAML_DOCUMENT_START_EVENT: return .documentStart
-    case YAML_DOCUMENT_END_EVENT: return .documentEnd
-    case YAML_ALIAS_EVENT: return .alias(text(event.data.alias.anchor) ?? "")
+    case YAML_STREAM_START_EVENT: found.kind = .streamStart
+    case YAML_DOCUMENT_START_EVENT: found.kind = .documentStart
+    case YAML_DOCUMENT_END_EVENT: found.kind = .documentEnd
+    case YAML_ALIAS_EVENT:
+      found.kind = .alias
+      found.text = Self.text(event.data.alias.anchor) ?? ""
     case YAML_SCALAR_EVENT:
       let scalar = event.data.scalar
-      let value = UnsafeBufferPointer(start: scalar.value, count: scalar.length)
-      return .scalar(
-        text: String(decoding: value, as: UTF8.self),
-        isPlain: scalar.style == YAML_PLAIN_SCALAR_STYLE,
-        .init(anchor: text(scalar.anchor), tag: text(scalar.tag)))
+      found.kind = .scalar
+      found.text = String(
+        decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
+      found.isPlain = scalar.style == YAML_PLAIN_SCALAR_STYLE
+      found.anchor = Self.text(scalar.anchor)
+      found.tag = Self.text(scalar.tag)
     case YAML_SEQUENCE_START_EVENT:
-      let start = event.data.sequence_start
-      return .sequenceStart(.init(anchor: text(start.anchor), tag: text(start.tag)))
-    case YAML_SEQUENCE_END_EVENT: return .sequenceEnd
+      found.kind = .sequenceStart
+      found.anchor = Self.text(event.data.sequence_start.anchor)
+      found.tag = Self.text(event.data.sequence_start.tag)
+    case YAML_SEQUENCE_END_EVENT: found.kind = .sequenceEnd
     case YAML_MAPPING_START_EVENT:
-      let start = event.data.mapping_start
-      return .mappingStart(.init(anchor: text(start.anchor), tag: text(start.tag)))
-    case YAML_MAPPING_END_EVENT: return .mappingEnd
-    default: return .streamEnd
+      found.kind = .mappingStart
+      found.anchor = Self.text(event.data.mapping_start.anchor)
+      found.tag = Self.text(event.data.mapping_start.tag)
+    case YAML_MAPPING_END_EVENT: found.kind = .mappingEnd
+    default: break
     }
+    return found
   }
 
   private static func text(_ bytes: UnsafeMutablePointer<yaml_char_t>?) -> String? {

@@ -69,6 +69,8 @@ struct SourceText {
 
   /// Without a byte order mark.
   let bytes: ArraySlice<UInt8>
+  /// Whether a value of it may hold a dollar: as it is, or as a YAML escape like `\x24`.
+  let mayHaveDollars: Bool
 
   /// Refuses what is too large, not UTF-8, or holds characters that YAML does not allow.
   init(_ bytes: [UInt8], bytesMax: Int = Self.bytesMax) throws(SyntaxFailure) {
@@ -82,8 +84,9 @@ struct SourceText {
         range: SourceRange(at: .start), message: "the file is not UTF-8 but UTF-16 or UTF-32",
         hints: ["save it as UTF-8"])
     }
-    self.bytes = head.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
-    try checkCharacters()
+    let content = head.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+    self.bytes = content
+    mayHaveDollars = try content.withUnsafeBufferPointer(Self.check)
   }
 
   static func tooLarge(_ count: Int?, bytesMax: Int) -> SyntaxFailure {
@@ -94,13 +97,16 @@ struct SourceText {
   }
 
   /// The lines without their ends, as libyaml counts them. At least one.
-  static func lines(of bytes: some Sequence<UInt8>) -> [String] {
-    let bytes = Array(bytes)
+  static func lines(of bytes: ArraySlice<UInt8>) -> [String] {
     var lines: [String] = []
-    var start = 0
-    while let (end, next) = lineBreak(in: bytes, from: start) {
-      lines.append(String(decoding: bytes[start..<end], as: UTF8.self))
-      start = next
+    var start = bytes.startIndex
+    bytes.withUnsafeBufferPointer { buffer in
+      var first = 0
+      while let (end, next) = lineBreak(in: buffer, from: first) {
+        lines.append(String(decoding: buffer[first..<end], as: UTF8.self))
+        first = next
+      }
+      start += first
     }
     lines.append(String(decoding: bytes[start...], as: UTF8.self))
     return lines
@@ -108,12 +114,15 @@ struct SourceText {
 
   /// Where the next line break is and where the line behind it begins, `nil` if there is none. The same
   /// characters as `isLineBreak`, in UTF-8; a carriage return and what it ends with are one.
-  private static func lineBreak(in bytes: [UInt8], from start: Int) -> (end: Int, next: Int)? {
+  private static func lineBreak(
+    in bytes: UnsafeBufferPointer<UInt8>, from start: Int
+  ) -> (end: Int, next: Int)? {
     func holds(_ sequence: [UInt8], at index: Int) -> Bool {
       bytes[index...].starts(with: sequence)
     }
     for index in start..<bytes.count {
       switch bytes[index] {
+      case 0x0E..<0xC2: continue
       case 0x0A: return (index, index + 1)
       case 0x0D: return (index, index + (holds([0x0D, 0x0A], at: index) ? 2 : 1))
       case 0xC2 where holds([0xC2, 0x85], at: index): return (index, index + 2)
@@ -133,34 +142,40 @@ struct SourceText {
     }
   }
 
-  /// Whether a value of it may hold a dollar: as it is, or as a YAML escape like `\x24`.
-  var mayHaveDollars: Bool {
-    bytes.contains { $0 == UInt8(ascii: "$") || $0 == UInt8(ascii: "\\") }
-  }
-
-  private func checkCharacters() throws(SyntaxFailure) {
-    var mark = Mark.start
+  /// Refuses what YAML does not allow. Returns whether there is a dollar, or a backslash that may begin one.
+  private static func check(_ bytes: UnsafeBufferPointer<UInt8>) throws(SyntaxFailure) -> Bool {
+    var mayHaveDollars = false
+    var line = 1
+    var column = 1
     var afterCarriageReturn = false
-    var decoder = UTF8Walk(bytes)
-    while let step = decoder.next() {
-      guard case .scalar(let scalar) = step else {
-        guard case .invalid(let byte) = step else { return }
+    var walk = UTF8Walk(bytes)
+    while true {
+      let plainCount = walk.skipPlain()
+      column += plainCount
+      if plainCount > 0 { afterCarriageReturn = false }
+      let mark = Mark(line: line, column: column)
+      let scalar: Unicode.Scalar
+      switch walk.next() {
+      case nil: return mayHaveDollars
+      case .invalid(let byte):
         throw SyntaxFailure(
           range: SourceRange(at: mark),
           message: "the file is not valid UTF-8 here (byte 0x\(hexadecimalByte(byte)))",
           hints: ["save it as UTF-8"])
+      case .scalar(let found): scalar = found
       }
-      if mark.column == 1, scalar == "%" {
+      if column == 1, scalar == "%" {
         throw SyntaxFailure(
           range: SourceRange(at: mark), message: "a line that starts with `%` is a YAML directive",
           hints: ["directives are not supported; remove the line"])
       }
-      guard Self.isAllowed(scalar) else { throw Self.notAllowed(scalar, at: mark) }
-      if Self.isLineBreak(scalar) {
-        if !(scalar == "\n" && afterCarriageReturn) { mark.line += 1 }
-        mark.column = 1
+      guard isAllowed(scalar) else { throw notAllowed(scalar, at: mark) }
+      if isLineBreak(scalar) {
+        if !(scalar == "\n" && afterCarriageReturn) { line += 1 }
+        column = 1
       } else {
-        mark.column += 1
+        column += 1
+        mayHaveDollars = mayHaveDollars || scalar == "$" || scalar == "\\"
       }
       afterCarriageReturn = scalar == "\r"
     }
@@ -191,41 +206,53 @@ func hexadecimalByte(_ byte: UInt8) -> String {
   return digits.count == 1 ? "0" + digits : digits
 }
 
-/// Walks over UTF-8 and says where it is not, which `String(validating:)` does not.
+/// Walks over UTF-8 and says where it is not, which `String(validating:)` does not. Borrows the bytes.
 private struct UTF8Walk {
   enum Step {
     case scalar(Unicode.Scalar)
     case invalid(UInt8)
   }
 
-  private var rest: ArraySlice<UInt8>
+  private let bytes: UnsafeBufferPointer<UInt8>
+  private var index = 0
 
-  init(_ bytes: ArraySlice<UInt8>) {
-    rest = bytes
+  init(_ bytes: UnsafeBufferPointer<UInt8>) {
+    self.bytes = bytes
+  }
+
+  /// Skips what is allowed wherever it stands and means nothing more, which is most of a file: printable
+  /// ASCII but for `$`, `%` and `\`. Returns how many characters it was.
+  mutating func skipPlain() -> Int {
+    let start = index
+    while index < bytes.count {
+      switch bytes[index] {
+      case 0x20...0x23, 0x26...0x5B, 0x5D...0x7E: index += 1
+      default: return index - start
+      }
+    }
+    return index - start
   }
 
   mutating func next() -> Step? {
-    guard let first = rest.first else { return nil }
+    guard index < bytes.count else { return nil }
+    let first = bytes[index]
     let count: Int
     let least: UInt32
     var value: UInt32
     switch first {
-    case 0..<0x80:
-      rest.removeFirst()
-      return .scalar(Unicode.Scalar(first))
+    case 0..<0x80: (count, least, value) = (1, 0, UInt32(first))
     case 0xC2..<0xE0: (count, least, value) = (2, 0x80, UInt32(first & 0x1F))
     case 0xE0..<0xF0: (count, least, value) = (3, 0x800, UInt32(first & 0x0F))
     case 0xF0..<0xF5: (count, least, value) = (4, 0x1_0000, UInt32(first & 0x07))
     default: return .invalid(first)
     }
-    let sequence = rest.prefix(count)
-    guard sequence.count == count else { return .invalid(first) }
-    for byte in sequence.dropFirst() {
+    guard bytes.count - index >= count else { return .invalid(first) }
+    for byte in bytes[index + 1..<index + count] {
       guard byte & 0xC0 == 0x80 else { return .invalid(first) }
       value = value << 6 | UInt32(byte & 0x3F)
     }
     guard value >= least, let scalar = Unicode.Scalar(value) else { return .invalid(first) }
-    rest = rest.dropFirst(count)
+    index += count
     return .scalar(scalar)
   }
 }

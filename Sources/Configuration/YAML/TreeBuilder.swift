@@ -113,26 +113,15 @@ struct TreeBuilder: ~Copyable {
 
   private mutating func node(_ event: YAMLEvent) throws(SyntaxFailure) -> Node {
     switch event.kind {
-    case .alias(let name): return try alias(name, at: event.range)
-    case .scalar(let text, let isPlain, let properties):
-      try count(1, at: event.range)
-      let tagged = check(properties.tag, allowed: "str", at: event.range)
-      let scalar = Scalar(text: text, isPlain: isPlain && !tagged)
-      var node = Node(content: .scalar(scalar), range: event.range)
-      if let length = Secrecy.keyLength(of: text) {
-        // Its space is missing, so the value is a part of the key.
-        hide(event.range, from: isPlain ? length : 0)
-        node.secrecy = .password
-      }
-      if let anchor = properties.anchor { anchors[anchor] = node }
-      return node
-    case .sequenceStart(let properties):
-      return try collection(event, properties, allowed: "seq") {
+    case .alias: return try alias(event.text, at: event.range)
+    case .scalar: return try scalar(event)
+    case .sequenceStart:
+      return try collection(event, allowed: "seq") {
         (builder: inout TreeBuilder) throws(SyntaxFailure) -> Node in
         try builder.sequence(event)
       }
-    case .mappingStart(let properties):
-      return try collection(event, properties, allowed: "map") {
+    case .mappingStart:
+      return try collection(event, allowed: "map") {
         (builder: inout TreeBuilder) throws(SyntaxFailure) -> Node in
         try builder.mapping(event)
       }
@@ -141,17 +130,31 @@ struct TreeBuilder: ~Copyable {
     }
   }
 
+  private mutating func scalar(_ event: YAMLEvent) throws(SyntaxFailure) -> Node {
+    try count(1, at: event.range)
+    let tagged = check(event.tag, allowed: "str", at: event.range)
+    let scalar = Scalar(text: event.text, isPlain: event.isPlain && !tagged)
+    var node = Node(content: .scalar(scalar), range: event.range)
+    if let length = Secrecy.keyLength(of: event.text) {
+      // Its space is missing, so the value is a part of the key.
+      hide(event.range, from: event.isPlain ? length : 0)
+      node.secrecy = .password
+    }
+    if let anchor = event.anchor { anchors[anchor] = node }
+    return node
+  }
+
   private mutating func collection(
-    _ event: YAMLEvent, _ properties: YAMLEvent.Properties, allowed: String,
+    _ event: YAMLEvent, allowed: String,
     _ body: (inout TreeBuilder) throws(SyntaxFailure) -> Node
   ) throws(SyntaxFailure) -> Node {
     try count(1, at: event.range)
-    _ = check(properties.tag, allowed: allowed, at: event.range)
+    _ = check(event.tag, allowed: allowed, at: event.range)
     depth += 1
     try checkDepth(depth, at: event.range)
-    if let anchor = properties.anchor { openAnchors.insert(anchor) }
+    if let anchor = event.anchor { openAnchors.insert(anchor) }
     let node = try body(&self)
-    if let anchor = properties.anchor {
+    if let anchor = event.anchor {
       openAnchors.remove(anchor)
       anchors[anchor] = node
     }
@@ -163,7 +166,7 @@ struct TreeBuilder: ~Copyable {
     var items: [Node] = []
     while true {
       let event = try next()
-      if case .sequenceEnd = event.kind {
+      if event.kind == .sequenceEnd {
         var node = Node(
           content: .sequence(items),
           range: SourceRange(start: start.range.start, end: event.range.end))
@@ -177,12 +180,12 @@ struct TreeBuilder: ~Copyable {
 
   private mutating func mapping(_ start: YAMLEvent) throws(SyntaxFailure) -> Node {
     var entries: [Entry] = []
-    var seen: [String: Mark] = [:]
+    var keys = KeyIndex()
     var merges: [Node] = []
     while true {
       let event = try next()
-      if case .mappingEnd = event.kind {
-        merge(merges, into: &entries, seen: seen)
+      if event.kind == .mappingEnd {
+        merge(merges, into: &entries)
         var node = Node(
           content: .mapping(entries),
           range: SourceRange(start: start.range.start, end: event.range.end))
@@ -199,17 +202,20 @@ struct TreeBuilder: ~Copyable {
           hints: ["if it is an address, or holds `${`, put it in quotes"])
         continue
       }
-      if let first = seen.updateValue(key.range.start, forKey: name.text) {
-        seen[name.text] = first
+      let isMerge = name.isPlain && name.text == "<<"
+      let before =
+        isMerge ? merges.first?.keyRange : keys.position(of: name.text, in: entries)
+      if let before {
         let shown =
           key.secrecy == nil && secrecy != .password ? "the key \(quoted(name.text))" : "a key"
         diagnostics.error(
           at: key.range, "\(shown) stands here a second time",
-          hints: ["the first is in line \(first.line)"])
-      } else if name.isPlain, name.text == "<<" {
+          hints: ["the first is in line \(before.start.line)"])
+      } else if isMerge {
         merges.append(value)
       } else {
         entries.append(Entry(key: name.text, keyRange: key.range, value: value))
+        keys.noteLast(of: entries)
       }
     }
   }
@@ -235,7 +241,7 @@ struct TreeBuilder: ~Copyable {
         }
       } else {
         // With an alias, both the place of the name and that of the value.
-        if case .alias = event.kind { hide(event.range, behind: key.range) }
+        if event.kind == .alias { hide(event.range, behind: key.range) }
         hide(value.range, behind: key.range)
       }
       return value.hidden(own)
@@ -260,11 +266,9 @@ struct TreeBuilder: ~Copyable {
   }
 
   /// Adds the entries of `merges` whose keys are not there yet; an earlier mapping wins.
-  private mutating func merge(
-    _ merges: [Node], into entries: inout [Entry], seen: [String: Mark]
-  ) {
+  private mutating func merge(_ merges: [Node], into entries: inout [Entry]) {
     guard !merges.isEmpty else { return }
-    var known = Set(seen.keys)
+    var known = Set(entries.map(\.key))
     for merge in merges {
       let mappings: [Node]
       if case .sequence(let items) = merge.content { mappings = items } else { mappings = [merge] }
@@ -330,5 +334,26 @@ struct TreeBuilder: ~Copyable {
         ? "the tag \(quoted(shown)) is not supported here" : "a tag is not supported here",
       hints: [secrecy == nil ? "remove it" : "text that begins with `!` has to be put in quotes"])
     return false
+  }
+}
+
+/// Finds a key among those that a mapping has so far. A few are compared one after the other, as most
+/// mappings have a few: that costs less than to hash them.
+private struct KeyIndex {
+  private static let comparedMax = 8
+  /// All keys, once there are more.
+  private var ranges: [String: SourceRange] = [:]
+
+  func position(of key: String, in entries: [Entry]) -> SourceRange? {
+    guard entries.count <= Self.comparedMax else { return ranges[key] }
+    for index in entries.indices where entries[index].key == key { return entries[index].keyRange }
+    return nil
+  }
+
+  mutating func noteLast(of entries: [Entry]) {
+    guard entries.count > Self.comparedMax else { return }
+    for entry in ranges.isEmpty ? entries[...] : entries.suffix(1) {
+      ranges[entry.key] = entry.keyRange
+    }
   }
 }

@@ -118,8 +118,12 @@ extension ProxyPlan {
 
   /// The builtin services that some upstream uses.
   var builtinServices: [BuiltinService] {
-    BuiltinService.allCases.filter { service in
-      upstreams.contains { $0.endpoints.contains { $0.address == .builtin(service) } }
+    var used: Set<BuiltinService> = []
+    for upstream in upstreams {
+      for endpoint in upstream.endpoints {
+        if case .builtin(let service) = endpoint.address { used.insert(service) }
+      }
     }
+    return BuiltinService.allCases.filter(used.contains)
   }
 }

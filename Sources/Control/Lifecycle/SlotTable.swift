@@ -21,6 +21,12 @@ struct SlotTable<Key: Hashable, State> {
   /// Descending: the first slots are used again first.
   private var vacant: [Int] = []
 
+  /// Makes room for `count` entities at once.
+  mutating func reserveCapacity(_ count: Int) {
+    entries.reserveCapacity(count)
+    positions.reserveCapacity(count)
+  }
+
   /// The slot of `key` in the topology `version`; its own one, or one that nobody has, with a state
   /// that is made for it.
   mutating func claim(_ key: Key, in version: Int, _ makeState: () -> State) -> Int {
@@ -37,8 +43,8 @@ struct SlotTable<Key: Hashable, State> {
 
   /// The state of a slot that is taken.
   func state(_ position: Int) -> State {
-    guard let entry = entries[position] else { preconditionFailure("a vacant slot") }
-    return entry.state
+    guard let state = entries[position]?.state else { preconditionFailure("a vacant slot") }
+    return state
   }
 
   /// Says that the entity can be come to in the topology `version`.

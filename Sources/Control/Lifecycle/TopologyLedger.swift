@@ -131,6 +131,12 @@ final class TopologyLedger {
     let plan = source.plan
     // What is not written anew below is gone from the plan.
     var draft = Draft(retiring: current)
+    if current == nil {
+      // Thousands are read at once: each of them would be moved some times.
+      let count = plan.upstreams.reduce(0) { $0 + $1.endpoints.count }
+      endpoints.reserveCapacity(count)
+      draft.endpoints.reserveCapacity(count)
+    }
     let upstreamPositions = plan.upstreams.map {
       upstreams.claim($0.name, in: version) { UpstreamState() }
     }
@@ -191,7 +197,7 @@ final class TopologyLedger {
     of plan: UpstreamPlan, at upstream: Int, _ source: Source, _ version: Int,
     _ remembered: UInt64, _ all: inout [Endpoint]
   ) -> [(member: Upstream.Member, priority: Int)] {
-    var members: [(Upstream.Member, Int)] = []
+    var members: [(member: Upstream.Member, priority: Int)] = []
     var ordinals: [EndpointKey.Place: Int] = [:]
     var taken = TakenNumbers(remembered: remembered)
     if let current, upstream < current.upstreams.count {
@@ -225,7 +231,10 @@ final class TopologyLedger {
             upstreamState: upstreams.state(upstream)),
           at: position, in: &all)
         members.append(
-          (Upstream.Member(EndpointIndex(position), weight: found.weight), found.priority))
+          (
+            member: Upstream.Member(EndpointIndex(position), weight: found.weight),
+            priority: found.priority
+          ))
       }
     }
     return members

@@ -49,9 +49,28 @@ import Testing
 
   @Test func linesEndAsLibyamlSaysTheyDo() {
     let text = "a\r\nb\rc\nd\u{85}e\u{2028}f\n"
-    #expect(SourceText.lines(of: text.utf8) == ["a", "b", "c", "d", "e", "f", ""])
+    #expect(SourceText.lines(of: Array(text.utf8)[...]) == ["a", "b", "c", "d", "e", "f", ""])
     let found = decode("x-a: 1\r\nx-b: 1\rworkers: 0\n")
     #expect(found.diagnostics.contains { $0.line == 3 && $0.column == 10 })
+  }
+
+  @Test(arguments: [
+    "", "a\r\nb\r\n", "a\rb\n\r", "a\r$\n", "ä\r\nab\n", "a\u{85}\\\n", "x%\r\n a%",
+  ])
+  func faultsAreCountedByTheSameLines(_ start: String) throws {
+    let text = start + "abc\u{1}"
+    let lines = SourceText.lines(of: Array(text.utf8)[...])
+    let range = try #require(failure(Array(text.utf8))?.range)
+    #expect(range.start.line == lines.count)
+    #expect(range.start.column == lines.last?.unicodeScalars.count)
+  }
+
+  @Test(arguments: [
+    ("a: b", false), ("a: $b", true), ("a: \"\\x24\"", true), ("ä: %\r\n$", true),
+    ("ä: \u{85}", false),
+  ])
+  func whatMayHoldADollarIsKnown(_ text: String, _ mayHold: Bool) throws {
+    #expect(try SourceText(Array(text.utf8)).mayHaveDollars == mayHold)
   }
 
   @Test func whatIsTooLargeIsRefused() {

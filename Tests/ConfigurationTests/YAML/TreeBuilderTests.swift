@@ -51,6 +51,23 @@ import Testing
     #expect(found.diagnostics.count == 1)
   }
 
+  @Test(arguments: [0, 1, 7, 8, 9, 10, 11, 30])
+  func aDuplicateIsFoundHoweverManyKeysThereAre(_ position: Int) {
+    let keys = (0...30).map { "  k\($0): 1\n" } + ["  k\(position): 2\n"]
+    let found = first("x-a:\n" + keys.joined() + "routes: {r: {listen: \":1\", to: \"h:1\"}}")
+    #expect(found?.message == "the key `k\(position)` stands here a second time")
+    #expect(found?.line == 33)
+    #expect(found?.hints == ["the first is in line \(position + 2)"])
+  }
+
+  @Test func aMergeKeyMayStandOnlyOnce() {
+    let found = first(
+      "x-a: &a {b: 1}\nx-c: {<<: *a, d: 1, <<: *a}\nroutes: {r: {listen: \":1\", to: \"h:1\"}}")
+    #expect(found?.message == "the key `<<` stands here a second time")
+    #expect(found?.line == 2)
+    #expect(found?.column == 21)
+  }
+
   @Test func duplicateKeysShowTheFirst() {
     let found = first(
       "x-a:\n  b: 1\n  c: 2\n  \"b\": 3\nroutes: {r: {listen: \":1\", to: \"h:1\"}}")
