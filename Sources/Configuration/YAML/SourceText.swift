@@ -99,16 +99,14 @@ struct SourceText {
   /// The lines without their ends, as libyaml counts them. At least one.
   static func lines(of bytes: ArraySlice<UInt8>) -> [String] {
     var lines: [String] = []
-    var start = bytes.startIndex
-    bytes.withUnsafeBufferPointer { buffer in
-      var first = 0
-      while let (end, next) = lineBreak(in: buffer, from: first) {
-        lines.append(String(decoding: buffer[first..<end], as: UTF8.self))
-        first = next
+    bytes.withUnsafeBufferPointer { bytes in
+      var start = 0
+      while let (end, next) = lineBreak(in: bytes, from: start) {
+        lines.append(String(decoding: bytes[start..<end], as: UTF8.self))
+        start = next
       }
-      start += first
+      lines.append(String(decoding: bytes[start...], as: UTF8.self))
     }
-    lines.append(String(decoding: bytes[start...], as: UTF8.self))
     return lines
   }
 

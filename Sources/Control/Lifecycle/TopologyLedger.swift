@@ -200,6 +200,7 @@ final class TopologyLedger {
     var members: [(member: Upstream.Member, priority: Int)] = []
     var ordinals: [EndpointKey.Place: Int] = [:]
     var taken = TakenNumbers(remembered: remembered)
+    let upstreamState = upstreams.state(upstream)
     if let current, upstream < current.upstreams.count {
       for member in current.upstreams[upstream].tiers.joined() {
         taken.current |= 1 << UInt64(current.endpoints[member.endpoint.position].number)
@@ -228,7 +229,7 @@ final class TopologyLedger {
             host: found.host, ordinal: key.ordinal, number: memory.number,
             failuresMax: plan.outlier?.failures,
             state: memory.state,
-            upstreamState: upstreams.state(upstream)),
+            upstreamState: upstreamState),
           at: position, in: &all)
         members.append(
           (
