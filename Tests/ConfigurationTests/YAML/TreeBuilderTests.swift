@@ -68,6 +68,13 @@ import Testing
     #expect(found?.column == 21)
   }
 
+  @Test func inQuotesAMergeKeyIsAKeyLikeAnyOther() {
+    let routes = "routes: {r: {listen: \":1\", to: \"h:1\"}}"
+    #expect(first("x-a: &a {b: 1}\nx-c: {\"<<\": 1, <<: *a}\n" + routes) == nil)
+    let twice = first("x-a: &a {b: 1}\nx-c: {\"<<\": 1, '<<': 2}\n" + routes)
+    #expect(twice?.message == "the key `<<` stands here a second time")
+  }
+
   @Test func duplicateKeysShowTheFirst() {
     let found = first(
       "x-a:\n  b: 1\n  c: 2\n  \"b\": 3\nroutes: {r: {listen: \":1\", to: \"h:1\"}}")
