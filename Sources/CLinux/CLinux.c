@@ -60,6 +60,11 @@ long clinux_receive(int fd, void *bytes, size_t count) {
   return moved(syscall(SYS_recvfrom, fd, bytes, count, 0, NULL, NULL));
 }
 
+long clinux_peek(int fd) {
+  char byte;
+  return moved(syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL));
+}
+
 long clinux_send(int fd, const void *bytes, size_t count) {
   return moved(syscall(SYS_sendto, fd, bytes, count, MSG_NOSIGNAL, NULL, 0));
 }

@@ -42,6 +42,8 @@ int clinux_pipe(int ends[2]);
 int clinux_pipe_set_bytes(int fd, int bytes);
 int clinux_pipe_bytes(int fd);
 long clinux_receive(int fd, void *bytes, size_t count);
+/// Receives one byte and leaves it where it is.
+long clinux_peek(int fd);
 long clinux_send(int fd, const void *bytes, size_t count);
 long clinux_splice(int from, int to, size_t bytes);
 int clinux_receive_queue_bytes(int fd);

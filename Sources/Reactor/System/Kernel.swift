@@ -50,6 +50,18 @@ public enum Acceptance: Equatable, Sendable {
   case failed(Errno)
 }
 
+/// What reading from a socket would find now.
+public enum PeekedEnd: Equatable, Sendable {
+  /// No bytes yet, and no end.
+  case nothing
+  /// At least one byte.
+  case bytes
+  /// The end of the stream: every byte has been read.
+  case endOfStream
+  /// An error, which the kernel has now reported and will not report again.
+  case failed(Errno)
+}
+
 /// Which socket options an upstream connection gets before it connects.
 public struct StreamOptions: Hashable, Sendable {
   /// Sends small segments at once (`TCP_NODELAY`).
@@ -131,8 +143,18 @@ public protocol Kernel: Sendable {
   /// Takes the pending error of a socket, `nil` if there is none (`SO_ERROR`, socket(7)).
   func takeError(_ descriptor: CInt) -> Errno?
 
+  /// Whether a connected TCP socket is its own peer: its local and its remote address are equal. This
+  /// happens when a socket connects to a local port that nobody listens at, and the kernel chooses that
+  /// very port as its source (simultaneous open, RFC 9293, 3.5). `false` for sockets that are not
+  /// connected, for unix sockets, and when the kernel does not tell.
+  func isConnectedToItself(_ descriptor: CInt) -> Bool
+
   /// Reads what is there, at most the buffer's size. The buffer must not be empty.
   func receive(_ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer
+  /// Looks at what the next read of a socket would find, and takes no bytes (`MSG_PEEK`, recv(2)). A
+  /// pending error is taken: later reads, writes and `takeError` no longer see it, and a later peek or
+  /// read finds the end of the stream.
+  func peekEnd(_ descriptor: CInt) -> PeekedEnd
   /// Writes what fits. The buffer must not be empty.
   func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer
   /// Moves bytes between a socket and a pipe without copying them (splice(2)).
@@ -140,9 +162,26 @@ public protocol Kernel: Sendable {
   /// Sends the end of the stream after what was written. A connection that is gone already is no
   /// error: its own event tells.
   func shutdownWrite(_ descriptor: CInt)
+  /// Takes no more input on a connected unix socket (`SHUT_RD`, shutdown(2)). From then on the peer's
+  /// writes fail with EPIPE. What it wrote before can still be read; then reads find the end of the
+  /// stream. So the input can be read to its end and the socket closed, while the peer still gets what
+  /// was written to it: a unix socket that is closed with unread input gives its peer ECONNRESET
+  /// instead. For unix sockets only; TCP tells its peer nothing and goes on accepting bytes.
+  func shutdownRead(_ descriptor: CInt)
   /// How many bytes have arrived and were not read yet (`SIOCINQ`, tcp(7)).
   func receiveQueueBytes(_ descriptor: CInt) -> Int
-  /// How many written bytes the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)).
+  /// How much of what was written has not reached the peer (`SIOCOUTQ`). 0: all of it has.
+  ///
+  /// For TCP these are the bytes that the peer's kernel has not acknowledged (tcp(7)). After
+  /// `shutdownWrite` the end of the stream counts as one more byte until it is acknowledged. When the
+  /// connection fails (reset, timeout), the value stays what it was then: it never becomes 0, and says
+  /// how much of what was written was not acknowledged.
+  ///
+  /// For unix sockets it is the memory of the messages that the peer has not read, not their bytes: on
+  /// Linux 6.18 one byte counts 768, 4,096 bytes count 4,864. The memory of a message is freed when all
+  /// of it was read, so the value falls in steps. It tells that everything was read (0) and that the
+  /// peer has read something (it fell), but not how many bytes are left. The end of the stream does not
+  /// count. When the peer closes, it becomes 0, also if the peer had not read everything.
   func sendQueueBytes(_ descriptor: CInt) -> Int
   /// Closes a descriptor; never retried (close(2)).
   func close(_ descriptor: CInt)

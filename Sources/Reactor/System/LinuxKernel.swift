@@ -3,6 +3,7 @@
 // EAGAIN is an ordinary answer, EBADF and EFAULT are our own bugs and trap where they happen, the
 // rest is for the caller to judge.
 
+import Addressing
 import CLinux
 import Glibc
 import SystemPackage
@@ -153,8 +154,38 @@ public struct LinuxKernel: Kernel, Sendable {
     return result == 0 ? nil : Errno(rawValue: result)
   }
 
+  public func isConnectedToItself(_ descriptor: CInt) -> Bool {
+    guard let local = ipAddress(descriptor, getsockname) else { return false }
+    return local == ipAddress(descriptor, getpeername)
+  }
+
+  /// One of the two addresses of a TCP socket; `nil` for other sockets, and when there is none.
+  private func ipAddress(
+    _ descriptor: CInt,
+    _ ask: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+  ) -> SocketAddress? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let result = withUnsafeMutablePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { ask(descriptor, $0, &length) }
+    }
+    if result == -1 {
+      if errno == EBADF { trap("asking for an address", errno) }
+      return nil
+    }
+    return PeerAddress(storage).socketAddress
+  }
+
   public func shutdownWrite(_ descriptor: CInt) {
-    let result = shutdown(descriptor, CInt(SHUT_WR))
+    shutdown(descriptor, CInt(SHUT_WR))
+  }
+
+  public func shutdownRead(_ descriptor: CInt) {
+    shutdown(descriptor, CInt(SHUT_RD))
+  }
+
+  private func shutdown(_ descriptor: CInt, _ how: CInt) {
+    let result = Glibc.shutdown(descriptor, how)
     if result == -1, errno == EBADF { trap("shutdown", errno) }
   }
 
@@ -183,6 +214,15 @@ public struct LinuxKernel: Kernel, Sendable {
   ) -> Transfer {
     assert(!buffer.isEmpty)
     return transfer("recv") { clinux_receive(descriptor, buffer.baseAddress, buffer.count) }
+  }
+
+  public func peekEnd(_ descriptor: CInt) -> PeekedEnd {
+    switch transfer("recv", { clinux_peek(descriptor) }) {
+    case .moved: .bytes
+    case .wouldBlock: .nothing
+    case .endOfStream: .endOfStream
+    case .failed(let errno): .failed(errno)
+    }
   }
 
   public func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {

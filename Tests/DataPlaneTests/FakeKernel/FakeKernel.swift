@@ -225,12 +225,20 @@ final class FakeKernel: Kernel, @unchecked Sendable {
     file(descriptor, as: FakeStream.self).takeError()
   }
 
+  func isConnectedToItself(_ descriptor: CInt) -> Bool {
+    file(descriptor, as: FakeStream.self).isConnectedToItself
+  }
+
   func receive(_ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     precondition(!buffer.isEmpty)
     let stream = file(descriptor, as: FakeStream.self)
     let (transfer, bytes) = stream.receive(bytesMax: buffer.count, withChance: true)
     buffer.copyBytes(from: bytes)
     return transfer
+  }
+
+  func peekEnd(_ descriptor: CInt) -> PeekedEnd {
+    file(descriptor, as: FakeStream.self).peekEnd()
   }
 
   func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
@@ -253,6 +261,10 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func shutdownWrite(_ descriptor: CInt) {
     file(descriptor, as: FakeStream.self).shutdownWrite()
+  }
+
+  func shutdownRead(_ descriptor: CInt) {
+    file(descriptor, as: FakeStream.self).shutdownRead()
   }
 
   func receiveQueueBytes(_ descriptor: CInt) -> Int {

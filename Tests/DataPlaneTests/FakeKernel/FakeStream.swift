@@ -35,6 +35,10 @@ final class FakeStream: FakeFile {
   private var urgentMark: Int?
   private(set) var isWriteShut = false
   private var isEndCarried = false
+  /// No more input is taken, as with a unix socket: the peer's writes fail, what has arrived can be read.
+  private(set) var isReadShut = false
+  /// Whether its local and its remote address are the same, for tests to decide.
+  var isConnectedToItself = false
   /// Reset, by either end, or failed to connect.
   private(set) var isDead = false
   private(set) var error: Errno?
@@ -67,8 +71,8 @@ final class FakeStream: FakeFile {
     }
     if !receiveQueue.isEmpty { bits |= CLINUX_EPOLLIN }
     if urgentMark != nil { bits |= CLINUX_EPOLLPRI }
-    if hasReceivedEnd || isDead { bits |= CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP }
-    if isDead || (hasReceivedEnd && isWriteShut) { bits |= CLINUX_EPOLLHUP }
+    if hasReceivedEnd || isReadShut || isDead { bits |= CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP }
+    if isDead || ((hasReceivedEnd || isReadShut) && isWriteShut) { bits |= CLINUX_EPOLLHUP }
     if isDead || isWriteShut || isWritable {
       bits |= CLINUX_EPOLLOUT
     } else {
@@ -99,7 +103,7 @@ final class FakeStream: FakeFile {
   func receive(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
     guard state == .connected || isDead else { return (.failed(.socketNotConnected), []) }
     if receiveQueue.isEmpty {
-      if hasReceivedEnd { return (.endOfStream, []) }
+      if hasReceivedEnd || isReadShut { return (.endOfStream, []) }
       if let error = takeErrorNow() { return (.failed(error), []) }
       return (isDead ? .endOfStream : .wouldBlock, [])
     }
@@ -120,6 +124,7 @@ final class FakeStream: FakeFile {
   func send(_ bytes: some Collection<UInt8>, withChance: Bool) -> Transfer {
     if let error = takeErrorNow() { return .failed(error) }
     if isDead || isWriteShut || state == .fresh { return .failed(.brokenPipe) }
+    if let peer, peer.isReadShut { return .failed(.brokenPipe) }
     guard state == .connected, room > 0 else {
       wantsRoom = true
       return .wouldBlock
@@ -135,14 +140,31 @@ final class FakeStream: FakeFile {
     return .moved(count)
   }
 
+  /// What `receive` would find. Like a read it takes the error.
+  func peekEnd() -> PeekedEnd {
+    guard state == .connected || isDead else { return .failed(.socketNotConnected) }
+    if !receiveQueue.isEmpty { return .bytes }
+    if hasReceivedEnd || isReadShut { return .endOfStream }
+    if let error = takeErrorNow() { return .failed(error) }
+    return isDead ? .endOfStream : .nothing
+  }
+
+  func shutdownRead() {
+    guard !isDead, state == .connected else { return }
+    isReadShut = true
+    changed()
+  }
+
   func shutdownWrite() {
     guard !isDead, state == .connected else { return }
     isWriteShut = true
   }
 
+  /// After a failure it stays what it was, as SIOCOUTQ does.
   var unacknowledgedBytes: Int {
-    isDead ? 0 : sendQueue.count + (isWriteShut && !isEndCarried ? 1 : 0)
+    unacknowledgedBytesAtDeath ?? sendQueue.count + (isWriteShut && !isEndCarried ? 1 : 0)
   }
+  private var unacknowledgedBytesAtDeath: Int?
 
   override func close() {
     precondition(!isClosed, "a socket is closed twice")
@@ -163,6 +185,7 @@ final class FakeStream: FakeFile {
   }
 
   private func die() {
+    unacknowledgedBytesAtDeath = unacknowledgedBytes
     isDead = true
     sendQueue = []
     receiveQueue = isClosed ? [] : receiveQueue
