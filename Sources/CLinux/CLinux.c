@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -74,6 +73,9 @@ int clinux_eventfd(void) { return checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
 int clinux_accept(int fd, struct sockaddr *address, uint32_t *length) {
   return checked(accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
+
+int clinux_duplicate(int fd, int least) { return checked(fcntl(fd, F_DUPFD_CLOEXEC, least)); }
+int clinux_duplicate_to(int fd, int number) { return checked(dup3(fd, number, O_CLOEXEC)); }
 
 int clinux_pipe(int ends[2]) { return checked(pipe2(ends, O_NONBLOCK | O_CLOEXEC)); }
 int clinux_pipe_set_bytes(int fd, int bytes) { return checked(fcntl(fd, F_SETPIPE_SZ, bytes)); }
@@ -141,52 +143,6 @@ int clinux_read_signal(int fd) {
 int clinux_reset_signal(int number) { return signal(number, SIG_DFL) == SIG_ERR ? -errno : 0; }
 
 int clinux_ignore_signal(int number) { return signal(number, SIG_IGN) == SIG_ERR ? -errno : 0; }
-
-static int spawn_actions(posix_spawn_file_actions_t *actions, int output) {
-  int error = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
-  if (error == 0) error = posix_spawn_file_actions_adddup2(actions, output, 1);
-  if (error == 0) error = posix_spawn_file_actions_adddup2(actions, output, 2);
-  if (error == 0) error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-  return error;
-}
-
-static int spawn_attributes(posix_spawnattr_t *attributes) {
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  int error = posix_spawnattr_setflags(
-    attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  if (error == 0) error = posix_spawnattr_setpgroup(attributes, 0);
-  if (error == 0) error = posix_spawnattr_setsigmask(attributes, &none);
-  if (error == 0) error = posix_spawnattr_setsigdefault(attributes, &all);
-  return error;
-}
-
-int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
-                 int *pid) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  int error = posix_spawn_file_actions_init(&actions);
-  if (error != 0) return -error;
-  error = posix_spawnattr_init(&attributes);
-  if (error == 0) {
-    pid_t child = 0;
-    error = spawn_actions(&actions, output);
-    if (error == 0) error = spawn_attributes(&attributes);
-    if (error == 0) error = posix_spawn(&child, path, &actions, &attributes, arguments, environment);
-    *pid = child;
-    posix_spawnattr_destroy(&attributes);
-  }
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return -error;
-  // Nobody else reaps it, so the id is its own until it is reaped here.
-  int process = checked((int)syscall(SYS_pidfd_open, *pid, 0));
-  if (process < 0) {
-    kill(-*pid, SIGKILL);
-    while (waitpid(*pid, NULL, 0) == -1 && errno == EINTR) {}
-  }
-  return process;
-}
 
 // The constant is younger than the C library of some systems.
 enum { clinux_p_pidfd = 3 };

@@ -1,5 +1,5 @@
 // Linux calls and constants that Swift's Glibc module does not import, as thin wrappers without
-// any logic. This header must not define _GNU_SOURCE: seen beside Glibc's own module, the types
+// any logic, but for starting a program, which is in a file of its own. This header must not define _GNU_SOURCE: seen beside Glibc's own module, the types
 // would differ (fd_set among them). The .c file defines it.
 //
 // Every function returns what the call returns, or -errno; none retries.
@@ -38,6 +38,10 @@ int clinux_epoll_wait(int epoll, struct clinux_event *events, int count, int tim
 
 int clinux_eventfd(void);
 int clinux_accept(int fd, struct sockaddr *address, uint32_t *length);
+/// A second descriptor of the same file, closed on exec: the lowest free one from `least` on.
+int clinux_duplicate(int fd, int least);
+/// The same, in place of the descriptor `number`.
+int clinux_duplicate_to(int fd, int number);
 int clinux_pipe(int ends[2]);
 int clinux_pipe_set_bytes(int fd, int bytes);
 int clinux_pipe_bytes(int fd);
@@ -62,6 +66,7 @@ int clinux_block_signals(const int *signals, int count);
 /// Starts a program in a process group of its own, with no signal blocked or ignored, nothing to read, `output`
 /// for what it writes, and no other descriptor. Returns a descriptor of the process (pidfd_open(2)), which
 /// becomes readable when it has ended, and its id in `pid`. Blocks until the program runs or cannot be run.
+/// The kernel copies the table of descriptors up to `output` (see Spawn.c), so that should be a low number.
 int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
                  int *pid);
 /// Takes notice that a process has ended: 1, and how in `status`, as exit code, or as the signal's number

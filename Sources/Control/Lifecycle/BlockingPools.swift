@@ -16,8 +16,9 @@ struct BlockingPools: Sendable {
   let ends = BlockingPool(name: "ends", threadsMax: 1, waitingMax: 4)
   /// For looking up names.
   let names = BlockingPool(name: "resolver", threadsMax: 8, waitingMax: 4096)
-  /// For starting the scripts that check endpoints. They run without a thread.
-  let scripts = BlockingPool(name: "scripts", threadsMax: 2, waitingMax: 4096)
+  /// For starting the scripts that check endpoints. They run without a thread. It reserves
+  /// low descriptors, so it is made before any session comes.
+  let scripts = ProgramLauncher(name: "scripts", threadsMax: 2, waitingMax: 4096)
 
   /// Takes no more work.
   func close() {

@@ -60,7 +60,7 @@ actor ControlPlane {
   var failedTargets: [NameQuestion: Set<String>] = [:]
   var lists = EndpointLists()
   lazy var health = HealthMonitor(
-    on: loop, logger: logger, scripts: ScriptRunner(pool: pools.scripts)
+    on: loop, logger: logger, scripts: ScriptRunner(launcher: pools.scripts)
   ) { [weak self] id, isUp in
     self?.assumeIsolated { $0.note(id, isUp: isUp) }
   }

@@ -56,7 +56,7 @@ extension Program {
   /// How much is kept of what a program writes.
   public static let outputBytesMax = 4096
 
-  /// Runs the program, started by a thread of `pool`, while the calling task of a loop waits. It reads
+  /// Runs the program, started by a thread of `launcher`, while the calling task of a loop waits. It reads
   /// nothing; what it writes is read all the time, and the last `outputBytesMax` bytes are kept. No signal
   /// is blocked or ignored in it, and no descriptor of this process is open.
   ///
@@ -64,9 +64,9 @@ extension Program {
   /// when it does not run by then, and `WaitError` when the task is cancelled or its time is up: then
   /// the program and all of its group have been sent SIGKILL, and will be reaped without anybody
   /// waiting. Throws `Errno` when it cannot be started, or something else has taken notice of its end,
-  /// and `BlockingPoolError` when the pool does not start it.
+  /// and `BlockingPoolError` when the launcher does not start it.
   public func run(
-    on pool: BlockingPool, startedBy deadline: Instant = .distantFuture,
+    on launcher: ProgramLauncher, startedBy deadline: Instant = .distantFuture,
     endedWithin patience: Duration? = nil
   ) async throws -> ProgramEnd {
     let loop = Loop.ofTask
@@ -79,7 +79,7 @@ extension Program {
     let reader = Descriptor(owning: ends[0])
     let output = try PipeTail(owning: reader, bytesMax: Program.outputBytesMax, on: loop)
     defer { output.close() }
-    let process = try await start(on: pool, until: deadline, writer)
+    let process = try await start(on: launcher, until: deadline, writer)
     let watch = try ProcessWatch(process, on: loop)
     let end = patience.map { loop.now.advanced(by: $0.wholeNanoseconds) } ?? .distantFuture
     let status = try await watch.waitEnded(until: end)
@@ -88,11 +88,11 @@ extension Program {
   }
 
   private func start(
-    on pool: BlockingPool, until deadline: Instant, _ output: OutputEnd
+    on launcher: ProgramLauncher, until deadline: Instant, _ output: OutputEnd
   ) async throws -> StartedProcess {
     do {
-      return try await pool.run(until: deadline) {
-        let process = try StartedProcess(self, output: output)
+      return try await launcher.pool.run(until: deadline) {
+        let process = try StartedProcess(self, output: output, launcher)
         output.close()
         return process
       }
@@ -135,15 +135,8 @@ private final class StartedProcess: @unchecked Sendable {
   private var isTakenOver = false
 
   /// Starts a program. Blocks until it runs.
-  init(_ program: Program, output: OutputEnd) throws(Errno) {
-    let arguments = CStrings([program.path] + program.arguments)
-    let environment = CStrings(program.environment)
-    var id: CInt = 0
-    let result = clinux_spawn(
-      program.path, arguments.pointers, environment.pointers, output.rawValue, &id)
-    guard result >= 0 else { throw Errno(rawValue: -result) }
-    self.id = id
-    descriptor = result
+  init(_ program: Program, output: OutputEnd, _ launcher: ProgramLauncher) throws(Errno) {
+    (descriptor, id) = try launcher.start(program, output: output.rawValue)
   }
 
   /// Somebody else reaps it.
@@ -170,24 +163,6 @@ private final class StartedProcess: @unchecked Sendable {
       // Without threads it is left to whoever inherits it.
       _ = Glibc.close(descriptor)
     }
-  }
-}
-
-/// Texts as C wants them.
-private final class CStrings {
-  let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
-  private let count: Int
-
-  init(_ texts: [String]) {
-    count = texts.count
-    pointers = .allocate(capacity: count + 1)
-    for (index, text) in texts.enumerated() { (pointers + index).initialize(to: strdup(text)) }
-    (pointers + count).initialize(to: nil)
-  }
-
-  deinit {
-    for index in 0..<count { free(pointers[index]) }
-    pointers.deallocate()
   }
 }
 

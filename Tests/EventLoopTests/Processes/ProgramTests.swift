@@ -8,7 +8,7 @@ import Reactor
 import Testing
 
 @Suite struct ProgramTests {
-  fileprivate let pool = BlockingPool(name: "programs", threadsMax: 2)
+  fileprivate let launcher = ProgramLauncher(name: "programs", threadsMax: 2)
 
   fileprivate func shell(_ script: String, _ arguments: [String] = []) -> Program {
     Program(
@@ -17,8 +17,8 @@ import Testing
   }
 
   /// How it ended, and what it wrote, in one text.
-  private func run(_ program: Program) async throws -> String {
-    let end = try await program.run(on: pool)
+  fileprivate func run(_ program: Program) async throws -> String {
+    let end = try await program.run(on: launcher)
     let output = String(decoding: end.output, as: UTF8.self)
     switch end.status {
     case .exited(let code): return "\(code): \(output)"
@@ -55,7 +55,7 @@ import Testing
 
   @Test func onlyTheEndOfWhatItWritesIsKept() throws {
     try Loop().run {
-      let end = try await shell("head -c 3000000 /dev/zero; printf last").run(on: pool)
+      let end = try await shell("head -c 3000000 /dev/zero; printf last").run(on: launcher)
       #expect(end.status == .exited(0))
       #expect(end.output.count == Program.outputBytesMax)
       #expect(end.output.suffix(5).elementsEqual([0] + Array("last".utf8)))
@@ -65,9 +65,11 @@ import Testing
   @Test func whatIsNoProgramIsNotRun() throws {
     try Loop().run {
       await #expect(throws: Errno.noSuchFileOrDirectory) {
-        try await Program(path: "/nonexistent").run(on: pool)
+        try await Program(path: "/nonexistent").run(on: launcher)
       }
-      await #expect(throws: Errno.permissionDenied) { try await Program(path: "/").run(on: pool) }
+      await #expect(throws: Errno.permissionDenied) {
+        try await Program(path: "/").run(on: launcher)
+      }
     }
   }
 
@@ -123,7 +125,7 @@ import Testing
       let loop = try #require(Loop.current)
       let task = loop.spawn(name: "program") {
         _ = await #expect(throws: WaitError.cancelled) {
-          try await family(file, then: "sleep 1000").run(on: pool)
+          try await family(file, then: "sleep 1000").run(on: launcher)
         }
       }
       let ids = try await ids(file)
@@ -133,13 +135,14 @@ import Testing
       try await task.value
       #expect(try await gone(ids))
       // The first is this process's own child, and is reaped by it.
+      for _ in 0..<20_000 where isThere(ids[0]) { try await loop.sleep(for: .milliseconds(1)) }
       #expect(!isThere(ids[0]))
       await #expect(throws: WaitError.deadlinePassed) {
-        try await shell("sleep 1000").run(on: pool, endedWithin: .milliseconds(50))
+        try await shell("sleep 1000").run(on: launcher, endedWithin: .milliseconds(50))
       }
       // There is nothing to hold against what has not run.
       await #expect(throws: ProgramDelay()) {
-        try await shell("exit 0").run(on: pool, startedBy: loop.now)
+        try await shell("exit 0").run(on: launcher, startedBy: loop.now)
       }
     }
   }
@@ -149,7 +152,7 @@ import Testing
     defer { unlink(file) }
     try Loop().run {
       // The other one has the output open still: nobody waits for that.
-      #expect(try await family(file, then: "exit 4").run(on: pool).status == .exited(4))
+      #expect(try await family(file, then: "exit 4").run(on: launcher).status == .exited(4))
       let ids = try await ids(file)
       #expect(ids.count == 2)
       #expect(!isThere(ids[0]))
@@ -170,7 +173,7 @@ import Testing
       try Loop().run { () async throws in
         for end in ["exit 4", "sleep 1000"] {
           let task = Loop.current?.spawn(name: "program") {
-            try await tests.family(file, then: end).run(on: tests.pool)
+            try await tests.family(file, then: end).run(on: tests.launcher)
           }
           let ids = try await tests.ids(file)
           unlink(file)
@@ -192,12 +195,12 @@ import Testing
       let tests = ProgramTests()
       try Loop().run { () async throws in
         await #expect(throws: Errno.self) {
-          try await tests.shell("sleep 0.1").run(on: tests.pool)
+          try await tests.shell("sleep 0.1").run(on: tests.launcher)
         }
         #expect(
           Loop.current?.listing.descriptors.allSatisfy { !$0.what.hasPrefix("process") } == true)
         clinux_reset_signal(SIGCHLD)
-        #expect(try await tests.shell("exit 3").run(on: tests.pool).status == .exited(3))
+        #expect(try await tests.shell("exit 3").run(on: tests.launcher).status == .exited(3))
       }
     }
   }
@@ -207,13 +210,196 @@ import Testing
     defer { unlink(file) }
     let found = try Loop().run {
       Loop.current?.spawn(name: "program") {
-        _ = try? await family(file, then: "sleep 1000").run(on: pool)
+        _ = try? await family(file, then: "sleep 1000").run(on: launcher)
       }
       return try await ids(file)
     }
     #expect(found.count == 2)
-    #expect(!isThere(found.first ?? 0))
     #expect(try Loop().run { try await gone(found) })
+    // The loop has reaped it, or, if it did not know yet that it runs, a thread does.
+    for _ in 0..<20_000 where isThere(found.first ?? 0) { usleep(1000) }
+    #expect(!isThere(found.first ?? 0))
+  }
+
+  @Test func itsDirectoryIsThatOfThisProcess() throws {
+    try Loop().run { () async throws in
+      let path = try #require(getcwd(nil, 0))
+      defer { free(path) }
+      #expect(try await run(shell("pwd -P")) == "0: \(String(cString: path))\n")
+      #expect(try await run(shell("[ $(cut -d' ' -f5 /proc/$$/stat) = $$ ]")) == "0: ")
+    }
+  }
+
+  @Test func whyAProgramIsNotRunIsTold() throws {
+    let file = temporaryFile()
+    defer { unlink(file) }
+    // Executable, and neither a binary nor a script.
+    let number = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0o700)
+    #expect(write(number, "text\n", 5) == 5)
+    close(number)
+    try Loop().run { () async throws in
+      await #expect(throws: Errno.execFormatError) {
+        try await Program(path: file).run(on: launcher)
+      }
+      await #expect(throws: Errno.argListTooLong) {
+        let argument = String(repeating: "a", count: 4 << 20)
+        return try await Program(path: "/bin/true", arguments: [argument]).run(on: launcher)
+      }
+      // The launcher goes on.
+      #expect(try await run(shell("exit 7")) == "7: ")
+    }
+  }
+
+  /// The open descriptors of this process of the kinds that starting a program opens, each as its number
+  /// and what it is. The library of the tests may open others at any time.
+  private static func openDescriptors() -> Set<String> {
+    guard let folder = opendir("/proc/self/fd") else { return [] }
+    defer { closedir(folder) }
+    var found: Set<String> = []
+    while let entry = readdir(folder) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      guard let number = CInt(name), number != dirfd(folder) else { continue }
+      var target = [CChar](repeating: 0, count: 200)
+      let count = readlink("/proc/self/fd/\(name)", &target, target.count - 1)
+      let bytes = target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }
+      let what = String(decoding: bytes, as: UTF8.self)
+      if ["pipe:", "/dev/null", "anon_inode:[pidfd]"].contains(where: what.hasPrefix) {
+        found.insert("\(name) \(what)")
+      }
+    }
+    return found
+  }
+
+  /// Opens descriptors until the numbers have come to `count`.
+  private static func openMany(_ count: CInt) {
+    _ = raiseOpenFilesLimit()
+    var last: CInt = 0
+    while last >= 0, last < count { last = open("/dev/null", O_RDONLY | O_CLOEXEC) }
+    #expect(last == count)
+  }
+
+  /// How many descriptors the table of a program has room for (proc_pid_status(5)). It has not shrunk
+  /// since the kernel made it as a copy.
+  fileprivate static let tableSize = "grep ^FDSize /proc/$$/status | tr -cd 0-9"
+
+  @Test func startingDoesNotCopyTheTableOfDescriptors() async {
+    // In processes of their own, where it is known which descriptors are open.
+    await #expect(processExitsWith: .success) {
+      let tests = ProgramTests()
+      ProgramTests.openMany(3000)
+      try Loop().run { () async throws in
+        // The smallest table that there is.
+        #expect(try await tests.run(tests.shell(ProgramTests.tableSize)) == "0: 64")
+      }
+    }
+  }
+
+  @Test func withoutReservedDescriptorsProgramsAreStartedAllTheSame() async {
+    await #expect(processExitsWith: .success) {
+      ProgramTests.openMany(3000)
+      let tests = ProgramTests()
+      try Loop().run { () async throws in
+        // There is no low number left.
+        let found = try await tests.run(tests.shell(ProgramTests.tableSize))
+        #expect(found == "0: 3072" || found == "0: 4096", "\(found)")
+        #expect(try await tests.run(tests.shell("ls /proc/$$/fd; true")) == "0: 0\n1\n2\n")
+      }
+    }
+  }
+
+  @Test func noDescriptorStaysOpenWhateverHappens() async {
+    await #expect(processExitsWith: .success) {
+      let before = ProgramTests.openDescriptors()
+      do {
+        let tests = ProgramTests()
+        try Loop().run { () async throws in
+          for _ in 0..<5 {
+            #expect(try await tests.run(tests.shell("echo x")) == "0: x\n")
+            await #expect(throws: Errno.self) {
+              try await Program(path: "/nonexistent").run(on: tests.launcher)
+            }
+            await #expect(throws: WaitError.deadlinePassed) {
+              try await tests.shell("sleep 1000").run(
+                on: tests.launcher, endedWithin: .milliseconds(1))
+            }
+          }
+        }
+        tests.launcher.close()
+      }
+      // The launcher is held by its threads until they have ended.
+      let patience = LinuxKernel().now().advanced(by: 20_000_000_000)
+      while !ProgramTests.openDescriptors().isSubset(of: before), LinuxKernel().now() < patience {
+        usleep(1000)
+      }
+      let left = ProgramTests.openDescriptors().subtracting(before)
+      #expect(left.isEmpty, "\(left)")
+    }
+  }
+
+  @Test(arguments: [EPERM, ENOSYS])
+  func whereTheKernelRefusesAProgramIsStartedTheOldWay(_ refusal: CInt) async {
+    await #expect(processExitsWith: .success) { [refusal] in
+      let tests = ProgramTests()
+      ProgramTests.openMany(3000)
+      try Loop().run { () async throws in
+        // The launcher's threads are started from here and inherit it.
+        ProgramTests.refuseCloseRange(with: refusal)
+        for _ in 0..<2 {
+          let size = try await tests.run(tests.shell(ProgramTests.tableSize))
+          #expect(size == "0: 3072" || size == "0: 4096", "\(size)")
+        }
+        #expect(try await tests.run(tests.shell("ls /proc/$$/fd; true")) == "0: 0\n1\n2\n")
+        await #expect(throws: Errno.noSuchFileOrDirectory) {
+          try await Program(path: "/nonexistent").run(on: tests.launcher)
+        }
+      }
+    }
+  }
+
+  /// Has close_range(2) fail on this thread and those that it starts (seccomp(2)).
+  private static func refuseCloseRange(with refusal: CInt) {
+    // The instructions of a filter (struct sock_filter): code, two jumps, a value.
+    func instruction(_ code: UInt64, _ isTrue: UInt64, _ isFalse: UInt64, _ value: UInt64) -> UInt64
+    {
+      code | isTrue << 16 | isFalse << 24 | value << 32
+    }
+    var filter = [
+      instruction(0x20, 0, 0, 0),  // Load the number of the call.
+      instruction(0x15, 0, 1, 436),  // Is it close_range?
+      instruction(0x06, 0, 0, 0x0005_0000 | UInt64(refusal)),  // SECCOMP_RET_ERRNO
+      instruction(0x06, 0, 0, 0x7FFF_0000),  // SECCOMP_RET_ALLOW
+    ]
+    typealias Control = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+    guard let symbol = dlsym(nil, "prctl") else { return }
+    let control = unsafeBitCast(symbol, to: Control.self)
+    let result = filter.withUnsafeMutableBytes { instructions in
+      // struct sock_fprog: a count of 16 bits, and a pointer.
+      var program: (UInt64, UnsafeMutableRawPointer?) = (4, instructions.baseAddress)
+      return withUnsafeMutableBytes(of: &program) { program in
+        control(38, 1, 0, 0, 0)  // PR_SET_NO_NEW_PRIVS
+          | control(22, 2, UInt(bitPattern: program.baseAddress), 0, 0)  // PR_SET_SECCOMP, a filter
+      }
+    }
+    #expect(result == 0)
+  }
+
+  @Test(arguments: [1, 8]) func manyAreStartedAtOnceByFewThreadsAndByMany(_ threads: Int) throws {
+    let launcher = ProgramLauncher(name: "programs", threadsMax: threads)
+    try Loop().run {
+      let outputs = await withTaskGroup(of: String.self) { group in
+        for number in 0..<60 {
+          group.addTask(name: "program \(number)") {
+            let end = try? await shell("echo \(number)").run(on: launcher)
+            return String(decoding: end?.output ?? [], as: UTF8.self)
+          }
+        }
+        return await group.reduce(into: Set<String>()) { $0.insert($1) }
+      }
+      // Each has got its own output.
+      #expect(outputs == Set((0..<60).map { "\($0)\n" }))
+    }
   }
 
   @Test func manyAtOnceAndNoneIsLost() throws {
@@ -221,7 +407,7 @@ import Testing
       let codes = await withTaskGroup(of: Int.self) { group in
         for code in 0..<40 {
           group.addTask(name: "program \(code)") {
-            guard let end = try? await shell("exit \(code)").run(on: pool),
+            guard let end = try? await shell("exit \(code)").run(on: launcher),
               case .exited(let found) = end.status
             else { return -1 }
             return found

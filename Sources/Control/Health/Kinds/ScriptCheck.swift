@@ -14,12 +14,14 @@ final class ScriptRunner: Sendable {
   /// How many run at once.
   static let runningMax = 32
 
-  fileprivate let pool: BlockingPool
+  fileprivate let launcher: ProgramLauncher
   let places = EventLoop.Semaphore(ScriptRunner.runningMax)
 
-  /// A runner whose scripts are started on the threads of a pool.
-  init(pool: BlockingPool = BlockingPool(name: "scripts", threadsMax: 2, waitingMax: 4096)) {
-    self.pool = pool
+  /// A runner whose scripts are started by a launcher.
+  init(
+    launcher: ProgramLauncher = ProgramLauncher(name: "scripts", threadsMax: 2, waitingMax: 4096)
+  ) {
+    self.launcher = launcher
   }
 }
 
@@ -63,7 +65,7 @@ struct ScriptCheck: Sendable {
     defer { runner.places.release() }
     do {
       let end = try await program.run(
-        on: runner.pool, startedBy: deadline, endedWithin: timeout)
+        on: runner.launcher, startedBy: deadline, endedWithin: timeout)
       guard end.status != .exited(0) else { return .good }
       return .failed(.script(end.status, lastLine: ScriptCheck.lastLine(end.output)))
     } catch WaitError.cancelled {
