@@ -14,7 +14,8 @@ extension StreamOptions {
 extension Stream {
   /// Connects to an address: IPv4, IPv6, a unix socket's path or abstract name. `source` is the address to
   /// connect from, of the same family; the kernel chooses if there is none. A unix listener whose queue is
-  /// full is tried again until the deadline. Loop's thread.
+  /// full is tried again until the deadline. A connection to itself, which the kernel makes now and then
+  /// when nobody listens at a local port, is reported as refused. Loop's thread.
   public static func connect(
     to address: SocketAddress, from source: IPAddress? = nil, options: StreamOptions = .prompt,
     until deadline: Instant = .distantFuture
@@ -36,6 +37,14 @@ extension Stream {
         throw .failed(action: "binding", error)
       }
     }
+    return try await connect(descriptor, to: address, target, until: deadline, on: loop)
+  }
+
+  /// Connects a socket that may be bound already. Closes it when it throws.
+  static func connect(
+    _ descriptor: consuming Descriptor, to address: SocketAddress, _ target: KernelAddress,
+    until deadline: Instant, on loop: Loop
+  ) async throws(StreamError) -> Stream {
     let isInProgress = try await begin(descriptor.rawValue, to: target, until: deadline, on: loop)
     let socket: StreamSocket
     do throws(Errno) {
@@ -46,6 +55,7 @@ extension Stream {
       throw .failed(action: "connecting", error)
     }
     if isInProgress { try await socket.waitConnected(until: deadline) }
+    if target.isIP { try socket.refuseOwnPeer() }
     return Stream(socket)
   }
 

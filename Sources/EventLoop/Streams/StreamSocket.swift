@@ -95,6 +95,14 @@ final class StreamSocket: Watch, @unchecked Sendable {
     isConnecting = false
   }
 
+  /// Closes a socket that is connected to itself, and says that nobody listens there, which is so.
+  func refuseOwnPeer() throws(StreamError) {
+    guard engine.kernel.isConnectedToItself(descriptor) else { return }
+    // By a reset: an orderly end would keep the port in TIME_WAIT, where its server is to listen.
+    close(byReset: true)
+    throw .failed(action: "connecting", .connectionRefused)
+  }
+
   static func check(_ wake: Wake) throws(StreamError) {
     switch wake {
     case .ready: break

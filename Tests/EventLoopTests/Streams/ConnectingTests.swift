@@ -65,6 +65,32 @@ private let silentIP = IPv4Address(rawValue: 0x7F00_0002)
     }
   }
 
+  @Test func aConnectionToItselfIsRefused() throws {
+    try Loop().run { () async throws in
+      let loop = try #require(Loop.current)
+      let kernel = loop.engine.kernel
+      let any = KernelAddress(.v4(.loopback, port: 0))
+      let descriptor = Descriptor(owning: try kernel.makeSocket(for: any, options: .prompt))
+      // The kernel may choose the port that is connected to as the source. Here it has to.
+      let number = descriptor.rawValue
+      #expect(any.withSockaddr { bind(number, $0, $1) } == 0)
+      let own = try #require(boundAddress(number))
+      var failure: StreamError?
+      do throws(StreamError) {
+        _ = try await Stream.connect(
+          descriptor, to: own, KernelAddress(own), until: .distantFuture, on: loop)
+      } catch {
+        failure = error
+      }
+      #expect(failure == .failed(action: "connecting", .connectionRefused))
+      #expect(loop.listing.descriptors.allSatisfy { !$0.what.hasPrefix("stream") })
+      // The port is free at once.
+      let listener = try StreamListener(at: own)
+      let client = try await Stream.connect(to: own)
+      #expect(client.peerAddress == listener.address)
+    }
+  }
+
   @Test func theSourceIsChosen() throws {
     try Loop().run {
       let listener = try StreamListener(at: .v4(.any, port: 0))
