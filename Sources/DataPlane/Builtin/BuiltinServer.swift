@@ -10,52 +10,67 @@ import Glibc
 import Plan
 import Reactor
 
-/// A thread that serves builtin endpoints.
+/// A thread that serves builtin endpoints. Dropping it ends the thread without waiting for that.
 public final class BuiltinServer: Sendable {
   /// Where each service listens.
   public let addresses: [BuiltinService: SocketAddress]
   private let inbox: Inbox<Void>
-  // SAFETY: handed to the thread, and touched by nobody else from then on.
-  private nonisolated(unsafe) let loop: BuiltinLoop
   private let thread = Lock(LoopThread?.none)
 
-  /// Starts to serve `services`, up to `connectionsMax` connections at once.
+  /// Starts to serve `services`, up to `connectionsMax` connections at once. When it throws, everything
+  /// that it has opened is closed.
   public init(
     _ services: [BuiltinService], connectionsMax: Int
   ) throws(ListeningSocket.Failure) {
-    var addresses: [BuiltinService: SocketAddress] = [:]
-    var sockets: [(BuiltinService, CInt)] = []
-    for service in services {
-      let tag = String(UInt64.random(in: .min ... .max), radix: 36)
-      let name = "sluice-\(getpid())-\(service.rawValue)-\(tag)"
-      let socket = try ListeningSocket(
-        at: .abstract(name: name), backlog: 4096, options: StreamOptions())
-      addresses[service] = .abstract(name: name)
-      sockets.append((service, socket.release()))
+    let listeners = try services.map { service throws(ListeningSocket.Failure) in
+      try BuiltinListener(service)
     }
-    self.addresses = addresses
+    addresses = Dictionary(
+      listeners.map { ($0.service, $0.address) }, uniquingKeysWith: { first, _ in first })
+    let made: BuiltinLoop
     do throws(Errno) {
-      loop = try BuiltinLoop(sockets, connectionsMax: connectionsMax)
+      made = try BuiltinLoop(listeners, connectionsMax: connectionsMax)
     } catch {
-      for socket in sockets { close(socket.1) }
       throw ListeningSocket.Failure(action: "starting builtin endpoints", errno: error)
     }
-    inbox = loop.inbox
-    nonisolated(unsafe) let loop = loop
+    inbox = made.inbox
+    // SAFETY: handed to the thread, and touched by nobody else from then on.
+    nonisolated(unsafe) let loop = made
     do throws(Errno) {
       try thread.withLock { thread throws(Errno) in
         thread = try LoopThread(name: "builtin") { loop.run() }
       }
     } catch {
-      for socket in sockets { close(socket.1) }
       throw ListeningSocket.Failure(action: "starting their thread", errno: error)
     }
+  }
+
+  deinit {
+    _ = inbox.post(())
+    thread.withLock { $0.take() }?.detach()
   }
 
   /// Closes everything and waits for the thread to end. Call at most once.
   public func stop() {
     _ = inbox.post(())
     thread.withLock { $0.take() }?.join()
+  }
+}
+
+/// The listening socket of a service. Dropping it closes the socket.
+final class BuiltinListener {
+  let service: BuiltinService
+  let address: SocketAddress
+  private let socket: ListeningSocket
+
+  var descriptor: CInt { socket.rawValue }
+
+  init(_ service: BuiltinService) throws(ListeningSocket.Failure) {
+    let tag = String(UInt64.random(in: .min ... .max), radix: 36)
+    let address = SocketAddress.abstract(name: "sluice-\(getpid())-\(service.rawValue)-\(tag)")
+    socket = try ListeningSocket(at: address, backlog: 4096, options: StreamOptions())
+    self.address = address
+    self.service = service
   }
 }
 
@@ -81,7 +96,7 @@ final class BuiltinLoop: LoopCore {
   var now: Instant
   let inbox: Inbox<Void>
   private let bell: Bell<LinuxKernel>
-  private let sockets: [(service: BuiltinService, descriptor: CInt)]
+  private var listeners: [BuiltinListener]
   private var connections: Slab<Connection>
   private var queue: [Token] = []
   private var queueInTurn: [Token] = []
@@ -94,8 +109,8 @@ final class BuiltinLoop: LoopCore {
   private let buffer: UnsafeMutableRawBufferPointer
   private let characters = BuiltinLoop.characterStream()
 
-  init(_ sockets: [(BuiltinService, CInt)], connectionsMax: Int) throws(Errno) {
-    self.sockets = sockets.map { ($0.0, $0.1) }
+  init(_ listeners: [BuiltinListener], connectionsMax: Int) throws(Errno) {
+    self.listeners = listeners
     now = kernel.now()
     let bell = try Bell(kernel)
     self.bell = bell
@@ -104,9 +119,10 @@ final class BuiltinLoop: LoopCore {
     connections = try Slab(capacity: connectionsMax)
     buffer = .allocate(byteCount: BuiltinLoop.bufferBytes, alignment: 16)
     try poller.add(bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
-    for (position, socket) in sockets.enumerated() {
+    for (position, listener) in listeners.enumerated() {
       try poller.add(
-        socket.1, for: .readable, token: Token(.listener, index: position, generation: 0))
+        listener.descriptor, for: .readable, token: Token(.listener, index: position, generation: 0)
+      )
     }
   }
 
@@ -116,7 +132,7 @@ final class BuiltinLoop: LoopCore {
 
   func run() {
     while !isStopped { turn() }
-    for socket in sockets { kernel.close(socket.descriptor) }
+    listeners = []
     var next = connections.nextIndex(from: 0)
     while let index = next {
       close(index)
@@ -165,7 +181,7 @@ final class BuiltinLoop: LoopCore {
   private func accept(_ position: Int) {
     for _ in 0..<64 {
       let descriptor: CInt
-      switch kernel.accept(from: sockets[position].descriptor) {
+      switch kernel.accept(from: listeners[position].descriptor) {
       case .accepted(let accepted, _): descriptor = accepted
       case .aborted: continue
       case .wouldBlock: return
@@ -179,7 +195,7 @@ final class BuiltinLoop: LoopCore {
       lastGeneration &+= 1
       let index = connections.insert(
         Connection(
-          service: sockets[position].service,
+          service: listeners[position].service,
           side: Side(socket: SocketHandle(owning: descriptor), generation: lastGeneration)))
       guard let connection = connections.find(index) else { return }
       connection.pointee.side.flags = .writable
@@ -196,7 +212,7 @@ final class BuiltinLoop: LoopCore {
 
   /// Out of descriptors: a listener that is left registered would be reported for ever.
   private func pause(_ position: Int) {
-    poller.remove(sockets[position].descriptor)
+    poller.remove(listeners[position].descriptor)
     paused.append(position)
     resumeAt = now.advanced(by: BuiltinLoop.pauseNanoseconds)
   }
@@ -208,7 +224,7 @@ final class BuiltinLoop: LoopCore {
     for position in positions {
       let token = Token(.listener, index: position, generation: 0)
       do throws(Errno) {
-        try poller.add(sockets[position].descriptor, for: .readable, token: token)
+        try poller.add(listeners[position].descriptor, for: .readable, token: token)
       } catch {
         paused.append(position)
         resumeAt = now.advanced(by: BuiltinLoop.pauseNanoseconds)

@@ -83,4 +83,70 @@ import Testing
     kernel.close(first)
     kernel.close(second)
   }
+
+  /// How many sockets this process has open.
+  private static func socketCount() -> Int {
+    (0..<1000).count { number in
+      var status = stat()
+      return fstat(CInt(number), &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+    }
+  }
+
+  @Test func whateverFailsNoSocketStaysOpen() async {
+    // In a process of its own, which may run out of descriptors.
+    await #expect(processExitsWith: .success) {
+      let before = BuiltinServerTests.socketCount()
+      var usual = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &usual)
+      // So many descriptors are there for the sockets, the bell and epoll: one too few each time.
+      for available: CInt in 0..<5 {
+        let next = dup(0)
+        close(next)
+        var few = usual
+        few.rlim_cur = rlim_t(next + available)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &few)
+        let failure = #expect(throws: ListeningSocket.Failure.self) {
+          _ = try BuiltinServer(BuiltinService.allCases, connectionsMax: 4)
+        }
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &usual)
+        #expect(failure?.errno == .tooManyOpenFiles)
+        #expect(BuiltinServerTests.socketCount() == before)
+      }
+    }
+  }
+
+  @Test func whereThereIsNoThreadNoSocketStaysOpen() async {
+    await #expect(processExitsWith: .success) {
+      let before = BuiltinServerTests.socketCount()
+      // No thread can be made when each is to have a stack that no memory holds. Swift does not import the
+      // function (pthread_setattr_default_np(3)).
+      typealias SetDefault = @convention(c) (UnsafeRawPointer) -> CInt
+      let symbol = try #require(dlsym(nil, "pthread_setattr_default_np"))
+      var attributes = pthread_attr_t()
+      pthread_attr_init(&attributes)
+      pthread_attr_setstacksize(&attributes, 1 << 50)
+      #expect(unsafeBitCast(symbol, to: SetDefault.self)(&attributes) == 0)
+      let failure = #expect(throws: ListeningSocket.Failure.self) {
+        _ = try BuiltinServer([.echo, .discard], connectionsMax: 4)
+      }
+      #expect(failure?.action == "starting their thread")
+      #expect(BuiltinServerTests.socketCount() == before)
+    }
+  }
+
+  @Test func oneThatIsStoppedOrDroppedHasNoSocket() async {
+    await #expect(processExitsWith: .success) {
+      let before = BuiltinServerTests.socketCount()
+      let stopped = try BuiltinServer(BuiltinService.allCases, connectionsMax: 4)
+      #expect(BuiltinServerTests.socketCount() == before + BuiltinService.allCases.count)
+      stopped.stop()
+      #expect(BuiltinServerTests.socketCount() == before)
+      _ = try BuiltinServer(BuiltinService.allCases, connectionsMax: 4)
+      let patience = LinuxKernel().now().advanced(by: 10_000_000_000)
+      while BuiltinServerTests.socketCount() != before, LinuxKernel().now() < patience {
+        usleep(1000)
+      }
+      #expect(BuiltinServerTests.socketCount() == before)
+    }
+  }
 }
