@@ -133,7 +133,13 @@ private final class ListenerWatch: Watch, @unchecked Sendable {
     _ socket: consuming ListeningSocket, at address: SocketAddress, on loop: Loop
   ) throws(Errno) {
     self.address = address
-    try super.init(watching: socket.rawValue, on: loop)
+    do throws(Errno) {
+      try super.init(watching: socket.rawValue, on: loop)
+    } catch {
+      // Its file would otherwise stay.
+      socket.removeOwnedPath()
+      throw error
+    }
     self.socket = consume socket
   }
 

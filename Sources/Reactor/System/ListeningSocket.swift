@@ -67,6 +67,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// Listens at an address. An IPv6 address serves IPv6 alone. A unix socket file that nobody
   /// listens at any more is replaced; one that answers is an error, like a file of another kind.
   /// `fileMode` is what the file of a unix socket gets, whatever the umask; without it, the umask says.
+  /// When it throws, no file of its own is left.
   ///
   /// May block only as long as the file system does.
   public init(
@@ -154,22 +155,26 @@ public struct ListeningSocket: ~Copyable, Sendable {
     if case .unix(let path) = address { try removeStaleSocket(path) }
     let kernelAddress = KernelAddress(address)
     guard kernelAddress.withSockaddr({ bind(number, $0, $1) }) == 0 else {
+      let code = errno
       throw Failure(
-        action: "bind", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
+        action: "bind", errno: Errno(rawValue: code), advice: bindAdvice(code, address))
     }
+    // From here on the file of a unix socket is ours, and is removed when something fails.
     var file: SocketFile?
     if case .unix(let path) = address {
       file = SocketFile(path)
       // Before anybody can connect: that takes `listen`.
       if let fileMode, chmod(path, fileMode) == -1 {
         let code = errno
-        unlink(path)
+        file?.remove()
         throw Failure(action: "chmod", errno: Errno(rawValue: code), advice: nil)
       }
     }
     guard listen(number, CInt(clamping: backlog)) == 0 else {
+      let code = errno
+      file?.remove()
       throw Failure(
-        action: "listen", errno: Errno(rawValue: errno), advice: bindAdvice(errno, address))
+        action: "listen", errno: Errno(rawValue: code), advice: bindAdvice(code, address))
     }
     self.descriptor = descriptor
     self.address = address.port == 0 ? boundAddress(number) ?? address : address
@@ -191,9 +196,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// Removes the file of a unix socket that this process made, if it is still there: somebody else
   /// may have put another in its place. Call once, when listening ends.
   public borrowing func removeOwnedPath() {
-    // Compared while the socket is open: it holds on to its inode, so that no other file can have
-    // the number.
-    if let ownedFile, SocketFile(ownedFile.path) == ownedFile { unlink(ownedFile.path) }
+    ownedFile?.remove()
   }
 
   /// Gives the socket up; the caller closes it.
@@ -215,6 +218,12 @@ private struct SocketFile: Equatable {
     self.path = path
     device = status.st_dev
     inode = status.st_ino
+  }
+
+  /// Removes it, unless another file is at its path by now. To be called while its socket is open: that
+  /// holds on to the inode, so that no other file can have the number.
+  func remove() {
+    if SocketFile(path) == self { unlink(path) }
   }
 }
 

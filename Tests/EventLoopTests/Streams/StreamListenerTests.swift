@@ -37,6 +37,20 @@ import Testing
     #expect(access(path, F_OK) == -1)
   }
 
+  @Test func oneThatCannotBeWatchedLeavesNoFile() throws {
+    let path = Self.path()
+    let loop = try Loop(LoopOptions(descriptorsMax: 1))
+    try loop.run {
+      let first = try StreamListener(at: .v4(.loopback, port: 0))
+      let failure = #expect(throws: ListeningSocket.Failure.self) {
+        _ = try StreamListener(at: .unix(path: path))
+      }
+      #expect(failure?.errno == .tooManyOpenFiles)
+      #expect(access(path, F_OK) == -1)
+      first.close()
+    }
+  }
+
   @Test func connectionsComeOneAfterAnother() throws {
     let loop = try Loop()
     try loop.run {

@@ -102,6 +102,36 @@ private let hasIPv6: Bool = {
     #expect(status.st_mode & 0o7777 == mode)
   }
 
+  /// The calls that come after bind(2), by their numbers.
+  private enum LateCall: Int, CaseIterable, Codable {
+    case listen, chmod
+
+    #if arch(x86_64)
+      var numbers: [UInt64] { self == .listen ? [50] : [90, 268, 452] }
+    #else
+      var numbers: [UInt64] { self == .listen ? [201] : [53, 452] }
+    #endif
+    var action: String { self == .listen ? "listen" : "chmod" }
+  }
+
+  @Test(arguments: LateCall.allCases)
+  private func noFileOfOneThatFailsAfterBindIsLeft(_ call: LateCall) async {
+    // In a process of its own, since a filter of seccomp(2) stays.
+    await #expect(processExitsWith: .success) { [call] in
+      let tests = ListeningSocketTests()
+      let path = tests.temporaryPath()
+      defer { unlink(path) }
+      for number in call.numbers { refuseCall(number, with: EACCES) }
+      let failure = #expect(throws: ListeningSocket.Failure.self) {
+        _ = try ListeningSocket(
+          at: .unix(path: path), backlog: 4, options: StreamOptions(), fileMode: 0o600)
+      }
+      #expect(failure?.action == call.action)
+      #expect(failure?.errno == .permissionDenied)
+      #expect(access(path, F_OK) == -1)
+    }
+  }
+
   @Test func aSocketFileThatSomebodyElseHasPutThereIsLeft() throws {
     let path = temporaryPath()
     defer { unlink(path) }
@@ -182,4 +212,31 @@ private let hasIPv6: Bool = {
     let taken = try ListeningSocket(inherited: number, backlog: 4, options: StreamOptions())
     #expect(taken.rawValue == number)
   }
+}
+
+/// Has a system call fail on this thread, and on those that it starts (seccomp(2)).
+private func refuseCall(_ number: UInt64, with refusal: CInt) {
+  // The instructions of a filter (struct sock_filter): code, two jumps, a value.
+  func instruction(_ code: UInt64, _ isTrue: UInt64, _ isFalse: UInt64, _ value: UInt64) -> UInt64 {
+    code | isTrue << 16 | isFalse << 24 | value << 32
+  }
+  var filter = [
+    instruction(0x20, 0, 0, 0),  // Load the number of the call.
+    instruction(0x15, 0, 1, number),  // Is it this one?
+    instruction(0x06, 0, 0, 0x0005_0000 | UInt64(refusal)),  // SECCOMP_RET_ERRNO
+    instruction(0x06, 0, 0, 0x7FFF_0000),  // SECCOMP_RET_ALLOW
+  ]
+  // prctl(2) is variadic, which Swift does not import.
+  typealias Control = @convention(c) (CInt, UInt, UInt, UInt, UInt) -> CInt
+  guard let symbol = dlsym(nil, "prctl") else { return }
+  let control = unsafeBitCast(symbol, to: Control.self)
+  let result = filter.withUnsafeMutableBytes { instructions in
+    // struct sock_fprog: a count of 16 bits, and a pointer.
+    var program: (UInt64, UnsafeMutableRawPointer?) = (4, instructions.baseAddress)
+    return withUnsafeMutableBytes(of: &program) { program in
+      control(38, 1, 0, 0, 0)  // PR_SET_NO_NEW_PRIVS
+        | control(22, 2, UInt(bitPattern: program.baseAddress), 0, 0)  // PR_SET_SECCOMP, a filter
+    }
+  }
+  #expect(result == 0)
 }
