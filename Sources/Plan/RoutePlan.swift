@@ -14,11 +14,15 @@ public struct RoutePlan: Hashable, Sendable {
   public var upstream: UpstreamIndex
   /// How long a session may move no byte in either direction before it is reset; `nil`: for ever.
   public var idle: Duration?
-  /// How long a session that one side has finished sending on may move no byte in the other
-  /// direction before it is reset; `nil`: for ever.
-  public var halfClose: Duration?
-  /// How long delivered bytes may wait for their acknowledgement before a reset is passed on.
-  public var linger: Duration
+  /// How long a session may move no byte once one side has finished sending, before it is reset; `nil`: for
+  /// ever. Keepalive finds peers that are gone, and a slow answer is no fault.
+  public var halfCloseTimeout: Duration?
+  /// After a failure, or when both sides have finished: how long the remaining receiver may make no
+  /// progress, with no byte moved and none acknowledged, before the bytes that it has not taken are given up.
+  public var flushTimeout: Duration
+  /// Whether a client that finishes without having sent a byte, before an endpoint is chosen for it, is
+  /// closed without a connection to an endpoint. Only for protocols in which the client speaks first.
+  public var dropSilentClients: Bool
   /// How many sessions the route holds at once; `nil`: as many as the process.
   public var sessionsMax: Int?
   /// How many connections the kernel keeps waiting to be accepted (listen(2)).
@@ -34,16 +38,17 @@ public struct RoutePlan: Hashable, Sendable {
   /// Makes a route; the defaults are those of the configuration.
   public init(
     name: String, listen: [ListenAddress], upstream: UpstreamIndex, idle: Duration? = nil,
-    halfClose: Duration? = .seconds(60), linger: Duration = .seconds(1), sessionsMax: Int? = nil,
-    backlog: Int = 4096, tcp: TCPPlan = TCPPlan(), access: AccessMoments = AccessMoments(),
-    hashKey: String? = nil
+    halfCloseTimeout: Duration? = nil, flushTimeout: Duration = .seconds(10),
+    dropSilentClients: Bool = false, sessionsMax: Int? = nil, backlog: Int = 4096,
+    tcp: TCPPlan = TCPPlan(), access: AccessMoments = AccessMoments(), hashKey: String? = nil
   ) {
     self.name = name
     self.listen = listen
     self.upstream = upstream
     self.idle = idle
-    self.halfClose = halfClose
-    self.linger = linger
+    self.halfCloseTimeout = halfCloseTimeout
+    self.flushTimeout = flushTimeout
+    self.dropSilentClients = dropSilentClients
     self.sessionsMax = sessionsMax
     self.backlog = backlog
     self.tcp = tcp

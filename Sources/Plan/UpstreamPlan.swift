@@ -17,6 +17,11 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var source: [IPAddress]
   /// Options of upstream connections.
   public var tcp: TCPPlan
+  /// Whether the connection to an endpoint is closed by a reset once the client has finished and the endpoint
+  /// has acknowledged everything, so that no socket in TIME_WAIT keeps the local port. The client's end of
+  /// stream then ends the session: not for protocols in which a client finishes sending and then waits for
+  /// an answer.
+  public var avoidTimeWait: Bool
   /// How the endpoints are checked; `nil`: not at all, they count as up.
   public var check: HealthCheckPlan?
   /// How host names and services are looked up.
@@ -51,7 +56,8 @@ public struct UpstreamPlan: Hashable, Sendable {
   public init(
     name: String, balance: BalancePolicy = .roundRobin, connect: Duration = .seconds(5),
     attempt: Duration = .milliseconds(1500), source: [IPAddress] = [], tcp: TCPPlan = TCPPlan(),
-    check: HealthCheckPlan? = nil, resolve: ResolvePlan = ResolvePlan(), slowStart: Duration? = nil,
+    avoidTimeWait: Bool = false, check: HealthCheckPlan? = nil,
+    resolve: ResolvePlan = ResolvePlan(), slowStart: Duration? = nil,
     spillOverPercent: Int = 0, panicPercent: Int? = nil, quorum: Int = 1, onDown: OnDown = .keep,
     outlier: OutlierPlan? = nil, retry: RetryPlan = RetryPlan(), sessionsMax: Int? = nil,
     queue: QueuePlan? = nil, hold: HoldPlan? = nil, endpoints: [EndpointPlan],
@@ -63,6 +69,7 @@ public struct UpstreamPlan: Hashable, Sendable {
     self.attempt = attempt
     self.source = source
     self.tcp = tcp
+    self.avoidTimeWait = avoidTimeWait
     self.check = check
     self.resolve = resolve
     self.slowStart = slowStart

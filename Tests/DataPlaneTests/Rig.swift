@@ -29,7 +29,7 @@ struct RigPlan {
     routes = [
       RoutePlan(
         name: "test", listen: [.port(1)], upstream: UpstreamIndex(0), idle: idle,
-        halfClose: halfClose)
+        halfCloseTimeout: halfClose, flushTimeout: .seconds(1))
     ]
     upstreams = [
       UpstreamPlan(name: "test", endpoints: ports.map { EndpointPlan(port: $0) })

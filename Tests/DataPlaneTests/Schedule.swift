@@ -129,7 +129,8 @@ final class Schedule {
       RoutePlan(
         name: "route \(number)", listen: [.port(UInt16(number + 1))],
         upstream: UpstreamIndex(number), idle: hasIdleTimeout ? .seconds(5) : nil,
-        halfClose: hasIdleTimeout && dice.below(3) == 0 ? nil : .seconds(3), linger: .seconds(20),
+        halfCloseTimeout: hasIdleTimeout && dice.below(3) == 0 ? nil : .seconds(3),
+        flushTimeout: .seconds(20),
         sessionsMax: dice.below(3) == 0 ? dice.within(1...5) : nil,
         access: AccessMoments(start: true, every: dice.below(2) == 0 ? .seconds(1) : nil))
     }

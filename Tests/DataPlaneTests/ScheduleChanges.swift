@@ -98,7 +98,7 @@ extension Schedule {
 
   private func changeTimes(_ route: inout RoutePlan) {
     if hasIdleTimeout { route.idle = .seconds(chaos.within(2...6)) }
-    route.halfClose =
+    route.halfCloseTimeout =
       hasIdleTimeout && chaos.below(3) == 0 ? nil : .milliseconds(chaos.within(500...4000))
     route.access.every = chaos.below(2) == 0 ? nil : .milliseconds(chaos.within(100...2000))
   }
@@ -128,7 +128,7 @@ extension Schedule {
     var added = RoutePlan(
       name: newName("route"), listen: [address],
       upstream: UpstreamIndex(chaos.below(plan.upstreams.count)),
-      idle: hasIdleTimeout ? .seconds(5) : nil, linger: .seconds(20))
+      idle: hasIdleTimeout ? .seconds(5) : nil, flushTimeout: .seconds(20))
     changeTimes(&added)
     plan.routes.append(added)
   }

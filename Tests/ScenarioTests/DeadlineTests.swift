@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `idle`, `half_close`, `linger`: how long nothing may happen, and what must not be cut short.
+// `idle`, `half_close_timeout`, `flush_timeout`: how long nothing may happen, and what must not be cut short.
 
 import Foundation
 import Testing
@@ -56,13 +56,13 @@ struct IdleTests {
   }
 }
 
-@Suite("half_close")
+@Suite("half_close_timeout")
 struct HalfCloseTests {
   @Test("A client that has finished sending still gets the whole answer, however long it takes")
   func longDownload() throws {
     let server = try Server { connection in
       _ = try connection.receiveAll()
-      // Longer than `half_close` in all, never silent for so long.
+      // Longer than `half_close_timeout` in all, never silent for so long.
       for _ in 0..<12 {
         try connection.send([UInt8](repeating: 0x78, count: 100_000))
         connection.waitForInput(milliseconds: 100)
@@ -71,7 +71,7 @@ struct HalfCloseTests {
     let proxy = try ProxyProcess(
       """
       routes:
-        r: {listen: "127.0.0.1:0", to: "\(server.address)", half_close: 1s}
+        r: {listen: "127.0.0.1:0", to: "\(server.address)", half_close_timeout: 1s}
       """)
     #expect(try Connection(proxy.address()).ask("give").utf8.count == 1_200_000)
     #expect(try proxy.record()["end"] == "finished")
@@ -105,7 +105,7 @@ struct HalfCloseTests {
     let proxy = try ProxyProcess(
       """
       routes:
-        r: {listen: "127.0.0.1:0", to: "\(server.address)", half_close: 100ms}
+        r: {listen: "127.0.0.1:0", to: "\(server.address)", half_close_timeout: 100ms}
       """)
     let client = try Connection(proxy.address())
     client.finish()
@@ -120,7 +120,7 @@ struct HalfCloseTests {
     let proxy = try ProxyProcess(
       """
       routes:
-        r: {listen: "127.0.0.1:0", to: "builtin:echo", half_close: 50ms}
+        r: {listen: "127.0.0.1:0", to: "builtin:echo", half_close_timeout: 50ms}
       """)
     let client = try Connection(proxy.address())
     client.waitForInput(milliseconds: 500)
@@ -128,8 +128,8 @@ struct HalfCloseTests {
   }
 }
 
-@Suite("linger")
-struct LingerTests {
+@Suite("flush_timeout")
+struct FlushTests {
   /// An endpoint that sends a megabyte and then resets.
   private func resettingServer() throws -> Server {
     try Server { connection in
@@ -146,7 +146,7 @@ struct LingerTests {
     let proxy = try ProxyProcess(
       """
       routes:
-        r: {listen: "127.0.0.1:0", to: "\(server.address)", linger: 30s}
+        r: {listen: "127.0.0.1:0", to: "\(server.address)", flush_timeout: 30s}
       """)
     let client = try Connection(proxy.address())
     #expect(try client.receive(1_000_000).utf8.count == 1_000_000)
@@ -186,7 +186,7 @@ struct LingerTests {
     let proxy = try ProxyProcess(
       """
       routes:
-        r: {listen: "127.0.0.1:0", to: "\(server.address)", linger: 200ms}
+        r: {listen: "127.0.0.1:0", to: "\(server.address)", flush_timeout: 200ms}
       """)
     let client = try Connection(proxy.address(), receiveBuffer: 4096)
     let record = try proxy.record()

@@ -94,7 +94,7 @@ class World:
         dice = self.dice
         settings = [
             f"idle: {dice.choice(('off', '30s', '5m'))}",
-            f"half_close: {dice.choice(('10s', '1m', 'off'))}",
+            f"half_close_timeout: {dice.choice(('10s', '1m', 'off'))}",
             f"max_sessions: {dice.choice((500, 1_000, 10_000))}",
             f"backlog: {dice.choice((256, 4_096))}",
             f"tcp: {{keepalive: {dice.choice(('30s', '60s'))}}}",

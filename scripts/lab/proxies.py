@@ -101,7 +101,7 @@ def sluice_text(settings: Settings) -> str:
     if settings.spin:
         lines.append("spin: 200us")
     lines.append("defaults:")
-    lines.append("  route: {idle: 1h, half_close: 1m}")
+    lines.append("  route: {idle: 1h, half_close_timeout: 1m}")
     check = f", check: {{tcp: {{}}, every: {settings.check}}}" if settings.check else ""
     lines.append(f"  upstream: {{connect: 5s{check}}}")
     lines.append("routes:")

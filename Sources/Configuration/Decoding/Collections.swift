@@ -56,6 +56,7 @@ extension Codec {
       allowsExtensions: allowsExtensions, choices: choices)
     let byName = Dictionary(uniqueKeysWithValues: fields.map { ($0.shape.name, $0) })
     let names = fields.map(\.shape.name)
+    let renamed = renamedKeys[name] ?? [:]
     let required = shape.fields.filter(\.isRequired)
     return Codec(shape: .object(shape)) { node, place, diagnostics in
       guard case .mapping(let entries) = node.content else {
@@ -72,7 +73,9 @@ extension Codec {
           let meant = keyWithoutSpace(entry.key, among: names)
           if let meant { meantKeys.append(meant) }
           let hints =
-            meant.map { [missingSpaceHint($0)] } ?? notes[entry.key].map { [$0] }
+            meant.map { [missingSpaceHint($0)] }
+            ?? renamed[entry.key].map { ["it is called `\($0)` now"] }
+            ?? notes[entry.key].map { [$0] }
             // How near a secret is to a word would tell about it.
             ?? (node.secrecy == nil ? diagnostics.didYouMean(entry.key, among: names) : [])
             .orElse(["known here: \(inBackticks(names))"])

@@ -21,5 +21,11 @@ var connectFields: [Field<UpstreamSettings>] {
         list: .list(ScalarCodec.ipAddress.codec, countMin: 1)),
       "Source addresses of upstream connections, used in turn; without it the kernel chooses."),
     field("tcp", \.tcp, .tcp, "Options of upstream connections."),
+    field(
+      "avoid_time_wait", \.avoidTimeWait, .boolean, standard: upstreamStandard.avoidTimeWait,
+      "Closes the connection to an endpoint by a reset once the client has finished and the endpoint has "
+        + "acknowledged everything, so that no socket in TIME_WAIT keeps the local port. The client's end "
+        + "of stream then ends the session, and what the endpoint would still send is lost: not for "
+        + "protocols in which a client finishes sending and then waits for an answer."),
   ]
 }

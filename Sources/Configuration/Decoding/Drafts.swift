@@ -62,8 +62,9 @@ struct DefaultsDraft {
 /// What a route may say, and `defaults.route` may say for all.
 struct RouteSettings {
   var idle: Duration??
-  var halfClose: Duration??
-  var linger: Duration?
+  var halfCloseTimeout: Duration??
+  var flushTimeout: Duration?
+  var dropSilentClients: Bool?
   var sessionsMax: Int?
   var backlog: Int?
   var tcp: TCPDraft?
@@ -124,6 +125,7 @@ struct UpstreamSettings {
   var attempt: Located<Duration>?
   var source: [IPAddress]?
   var tcp: TCPDraft?
+  var avoidTimeWait: Bool?
   @Kept var resolve: ResolveDraft?
   // There may be thousands of upstreams, most of them without any of what is large.
   @Kept var check: HealthCheckDraft??

@@ -147,8 +147,11 @@ struct Lowering {
     return RoutePlan(
       name: route.name, listen: listen.map(\.value), upstream: UpstreamIndex(0),
       idle: own.idle ?? shared.idle ?? routeStandard.idle,
-      halfClose: own.halfClose ?? shared.halfClose ?? routeStandard.halfClose,
-      linger: own.linger ?? shared.linger ?? routeStandard.linger,
+      halfCloseTimeout: own.halfCloseTimeout ?? shared.halfCloseTimeout
+        ?? routeStandard.halfCloseTimeout,
+      flushTimeout: own.flushTimeout ?? shared.flushTimeout ?? routeStandard.flushTimeout,
+      dropSilentClients: own.dropSilentClients ?? shared.dropSilentClients
+        ?? routeStandard.dropSilentClients,
       sessionsMax: own.sessionsMax ?? shared.sessionsMax,
       backlog: own.backlog ?? shared.backlog ?? routeStandard.backlog,
       tcp: tcp(own.tcp, shared.tcp),
@@ -177,7 +180,9 @@ struct Lowering {
     var plan = UpstreamPlan(
       name: name, balance: policy,
       connect: connect, attempt: attempt, source: own.source ?? shared.source ?? [],
-      tcp: tcp(own.tcp, shared.tcp), check: check,
+      tcp: tcp(own.tcp, shared.tcp),
+      avoidTimeWait: own.avoidTimeWait ?? shared.avoidTimeWait ?? upstreamStandard.avoidTimeWait,
+      check: check,
       // What a file will list is not known: it may list names some day.
       resolve: resolve(own.resolve, shared.resolve, listFile == nil ? plans : []),
       slowStart: slowStart(own.slowStart, shared.slowStart, policy),

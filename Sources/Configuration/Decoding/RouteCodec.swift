@@ -76,12 +76,21 @@ private var routeFields: [Field<RouteSettings>] {
       "idle", \.idle, timeout, standard: routeStandard.idle,
       "How long a session may move no byte in either direction before it is reset."),
     field(
-      "half_close", \.halfClose, timeout, standard: routeStandard.halfClose,
-      "How long a session that one side has finished sending on may move no byte in the other "
-        + "direction before it is reset."),
+      "half_close_timeout", \.halfCloseTimeout, timeout, standard: routeStandard.halfCloseTimeout,
+      "How long a session may move no byte once one side has finished sending, before it is reset. "
+        + "Rarely needed: `keepalive` finds peers that are gone, and a slow answer is no fault."),
     field(
-      "linger", \.linger, .duration(.zero...(.seconds(60))), standard: routeStandard.linger,
-      "How long delivered bytes may wait for their acknowledgement before a reset is passed on."),
+      "flush_timeout", \.flushTimeout, .duration(.milliseconds(100)...(.seconds(600))),
+      standard: routeStandard.flushTimeout,
+      "After a failure, or when both sides have finished: how long the remaining receiver may make no "
+        + "progress, with no byte moved and none acknowledged, before the bytes that it has not taken "
+        + "are given up. A receiver that is slow but makes progress gets everything."),
+    field(
+      "drop_silent_clients", \.dropSilentClients, .boolean,
+      standard: routeStandard.dropSilentClients,
+      "Closes a client that has finished without having sent a byte, before an endpoint was chosen for "
+        + "it (it waited in the backlog or in a queue), without a connection to an endpoint. Only for "
+        + "protocols in which the client speaks first."),
     field(
       "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,
       "How many sessions the route holds at once; without it, as many as the process."),

@@ -280,7 +280,7 @@ extension Worker {
       session.pointee.downstream.socket.isOpen
       ? session.pointee.downstream.socket.rawValue : session.pointee.upstream.socket.rawValue
     let waited = now.nanoseconds(since: session.pointee.stepStartedAt)
-    let linger = topology.routes[session.pointee.route.position].lingerNanoseconds
+    let linger = topology.routes[session.pointee.route.position].flushNanoseconds
     guard kernel.sendQueueBytes(descriptor) > 0, waited < linger else {
       return resetSession(index, session)
     }

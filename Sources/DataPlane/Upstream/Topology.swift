@@ -78,7 +78,11 @@ public struct Route: Sendable {
   public let sessionsMax: Int
   let idleNanoseconds: UInt64?
   let halfCloseNanoseconds: UInt64?
-  let lingerNanoseconds: UInt64
+  /// How long a remaining receiver may make no progress before what it has not taken is given up.
+  let flushNanoseconds: UInt64
+  /// Whether a client that finishes without a byte, before an endpoint is chosen for it, is closed without a
+  /// connection to one.
+  let dropsSilentClients: Bool
   let access: AccessMoments
   let recordEveryNanoseconds: UInt64?
   /// What its sessions are told apart by from those of other routes, as a hash.
@@ -95,8 +99,9 @@ public struct Route: Sendable {
     name = plan.name
     sessionsMax = plan.sessionsMax ?? .max
     idleNanoseconds = plan.idle?.wholeNanoseconds
-    halfCloseNanoseconds = plan.halfClose?.wholeNanoseconds
-    lingerNanoseconds = plan.linger.wholeNanoseconds
+    halfCloseNanoseconds = plan.halfCloseTimeout?.wholeNanoseconds
+    flushNanoseconds = plan.flushTimeout.wholeNanoseconds
+    dropsSilentClients = plan.dropSilentClients
     access = plan.access
     recordEveryNanoseconds = plan.access.every.map { max(1_000_000, $0.wholeNanoseconds) }
     var hash = StableHash()
@@ -217,6 +222,9 @@ public struct Upstream: Sendable {
   let connectNanoseconds: UInt64
   let attemptNanoseconds: UInt64
   let options: StreamOptions
+  /// Whether the connection to an endpoint is closed by a reset once the client has finished and the endpoint
+  /// has acknowledged everything.
+  let avoidsTimeWait: Bool
   let sources: [(address: KernelAddress, family: Int32)]
   /// How many sessions it has at once, over all workers.
   public let sessionsMax: Int
@@ -270,6 +278,7 @@ public struct Upstream: Sendable {
     connectNanoseconds = plan.connect.wholeNanoseconds
     attemptNanoseconds = plan.attempt.wholeNanoseconds
     options = StreamOptions(plan.tcp)
+    avoidsTimeWait = plan.avoidTimeWait
     sessionsMax = plan.sessionsMax ?? .max
     retry = RetryPolicy(plan.retry)
     queue = plan.queue.map(QueuePolicy.init)

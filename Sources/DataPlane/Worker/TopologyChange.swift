@@ -135,7 +135,7 @@ extension Worker {
     var change: RouteChange = []
     if old.idleNanoseconds != new.idleNanoseconds
       || old.halfCloseNanoseconds != new.halfCloseNanoseconds
-      || old.lingerNanoseconds != new.lingerNanoseconds
+      || old.flushNanoseconds != new.flushNanoseconds
       || oldUpstream.connectNanoseconds != newUpstream.connectNanoseconds
       || oldUpstream.attemptNanoseconds != newUpstream.attemptNanoseconds
       || oldUpstream.queue != newUpstream.queue || oldUpstream.hold != newUpstream.hold

@@ -37,7 +37,7 @@ import Testing
   }
 
   @Test func aVariableCannotChangeTheStructure() {
-    let found = decode(routeFile("idle: ${X}"), ["X": "5s\n    linger: 3s"])
+    let found = decode(routeFile("idle: ${X}"), ["X": "5s\n    backlog: 3"])
     #expect(found.plan == nil)
     #expect(found.diagnostics[0].message == "`${X}` holds a control character")
   }

@@ -37,8 +37,8 @@ import Testing
     #expect(plan.routes.map(\.name) == ["cache", "db", "sock"])
     let cache = plan.routes[0]
     #expect(cache.idle == nil)
-    #expect(cache.halfClose == .seconds(5400))
-    #expect(cache.linger == .zero)
+    #expect(cache.halfCloseTimeout == .seconds(5400))
+    #expect(cache.flushTimeout == .milliseconds(100))
     #expect(cache.backlog == 7)
     #expect(cache.tcp == TCPPlan(noDelay: false, keepalive: nil, userTimeout: .seconds(90)))
     #expect(cache.access == AccessMoments(start: false, end: false))
@@ -58,6 +58,8 @@ import Testing
     #expect(upstream.balance == .leastConnections)
     #expect(upstream.connect == .seconds(2))
     #expect(upstream.attempt == .milliseconds(100))
+    #expect(plan.routes.map(\.dropSilentClients) == [true, false, false])
+    #expect(plan.upstreams.map(\.avoidTimeWait) == [true, false, false])
     #expect(upstream.source == [.v4(IPv4Address(rawValue: 0x0A00_0005)), .v6(.loopback)])
     #expect(
       upstream.endpoints == [
@@ -174,13 +176,14 @@ let richFile = #"""
   relay: {buffer: 64KiB, pipes: 0, pipe: 1MiB, turn: 1MB, coalesce: off, accepts: 1, events: 2}
   admin: {listen: "unix:@admin", max_connections: 8, timeout: 1s}
   defaults:
-    route: {idle: 1h, half_close: 1h30m, linger: 0s, backlog: 7, log: {access: off}}
+    route: {idle: 1h, half_close_timeout: 1h30m, flush_timeout: 100ms, backlog: 7, log: {access: off}}
     upstream: {balance: least_connections, connect: 9s, attempt: 100ms, check: {tcp: {}}, resolve: 1m}
   routes:
     cache:
       listen: :6379
       to: ["builtin:echo", {address: "builtin:chargen"}]
       idle: off
+      drop_silent_clients: true
       tcp: {no_delay: false, keepalive: off, user_timeout: 1m30s}
     db:
       listen: ["0.0.0.0:5432", "[::]:5432", "unix:/run/db.sock", "unix:@db", "fd:3"]
@@ -194,6 +197,7 @@ let richFile = #"""
   upstreams:
     db:
       connect: 2s
+      avoid_time_wait: true
       source: ["10.0.0.5", "::1"]
       tcp: *tcp
       resolve: off

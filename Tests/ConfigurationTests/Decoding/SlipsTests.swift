@@ -37,14 +37,15 @@ import Testing
     ("idle: 5sec", "write `5s`"), ("idle: -5s", "never negative"), ("idle: 05s", "leading zero"),
     ("idle: 99999999999999999999s", "is too long"), ("idle: 9999999h", "is too long"),
     ("idle: 0s", "is too short"), ("idle: of", "did you mean `off`?"), ("idle:", "is missing"),
-    ("linger: off", "accepted: a duration from `0s` to `1m`"),
+    ("flush_timeout: off", "accepted: a duration from `100ms` to `10m`"),
     ("max_sessions: 012", "write 12"), ("max_sessions: \"5\"", "remove the quotes"),
     ("max_sessions: 10000001", "is too large"),
     ("max_sessions: 0", "is too small"), ("max_sessions: 1_000", "is no whole number"),
     ("max_sessions: 99999999999999999999", "is too large"), ("max_sessions: -1", "too small"),
     ("tcp: {no_delay: yes}", "write `true`"), ("tcp: {no_delay: off}", "write `false`"),
     ("tcp: {keepalive: true}", "is no duration"), ("idel: 5s", "did you mean `idle`?"),
-    ("half-close: 5s", "did you mean `half_close`?"), ("check: {}", "belongs to an upstream"),
+    ("half-close-timeout: 5s", "did you mean `half_close_timeout`?"),
+    ("check: {}", "belongs to an upstream"),
     ("tcp: {<<: 5}", "`<<` merges a mapping"), ("log: {access: [star]}", "did you mean `start`?"),
     ("log: {access: end}", "write `[end]`"), ("idle: !!int 5", "the tag `!!int`"),
     ("log: {access: end}", "accepted: `off`, or a list of these: `start`, `end`, or a mapping"),
@@ -59,7 +60,7 @@ import Testing
     ("idle: 0", "write `off` (for ever)"), ("idle: 0s", "write `off` (for ever)"),
     ("idle: never", "write `off` (for ever)"), ("idle: No", "write `off` (for ever)"),
     ("idle: false", "write `off` (for ever)"), ("idle: none", "write `off` (for ever)"),
-    ("linger: 0", "write `0s`"), ("tcp: {keepalive: 0}", "write `off`"),
+    ("flush_timeout: 0", "write it with its unit"), ("tcp: {keepalive: 0}", "write `off`"),
     ("tcp: {unsent: 0}", "write `off` (the kernel's own)"),
     ("tcp: {keepalive: 1999ms}", "is no whole number of seconds"),
     ("tcp: {keepalive: 1999ms}", "write `1s` or `2s`"),
@@ -80,9 +81,9 @@ import Testing
   }
 
   @Test(arguments: [
-    "balance", "slow_start", "spill_over", "connect", "attempt", "source", "resolve", "check",
-    "outlier", "panic",
-    "quorum", "retry", "queue", "hold", "on_down",
+    "balance", "slow_start", "spill_over", "connect", "attempt", "source", "avoid_time_wait",
+    "resolve",
+    "check", "outlier", "panic", "quorum", "retry", "queue", "hold", "on_down",
   ])
   func keysOfAnUpstreamAreToldOnARoute(_ key: String) {
     #expect(
@@ -92,7 +93,10 @@ import Testing
     #expect(shared.contains("it belongs to `defaults.upstream`"), "\(shared)")
   }
 
-  @Test(arguments: ["idle", "half_close", "linger", "backlog", "hash_key", "log"])
+  @Test(arguments: [
+    "idle", "half_close_timeout", "flush_timeout", "drop_silent_clients", "backlog", "hash_key",
+    "log",
+  ])
   func keysOfARouteAreToldOnAnUpstream(_ key: String) {
     let route = "routes: {r: {listen: \":1\", to: u}}\n"
     #expect(

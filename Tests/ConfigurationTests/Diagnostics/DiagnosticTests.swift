@@ -89,7 +89,7 @@ import Testing
   }
 
   @Test func theNearestNameIsSuggested() {
-    let names = ["listen", "linger", "max_sessions", "to"]
+    let names = ["listen", "backlog", "max_sessions", "to"]
     #expect(suggestion(for: "lisen", among: names) == "listen")
     #expect(suggestion(for: "max-sesions", among: names) == "max_sessions")
     #expect(suggestion(for: "ot", among: names) == "to")

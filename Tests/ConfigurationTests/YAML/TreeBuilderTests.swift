@@ -87,14 +87,14 @@ import Testing
     let plan = try #require(
       decode(
         """
-        x-a: &a {idle: 1s, linger: 2s}
+        x-a: &a {idle: 1s, flush_timeout: 2s}
         x-b: &b {idle: 3s, backlog: 5}
         routes:
-          r: {<<: [*a, *b], listen: ":1", to: "h:1", linger: 4s}
+          r: {<<: [*a, *b], listen: ":1", to: "h:1", flush_timeout: 4s}
         """
       ).plan)
     #expect(plan.routes[0].idle == .seconds(1))
-    #expect(plan.routes[0].linger == .seconds(4))
+    #expect(plan.routes[0].flushTimeout == .seconds(4))
     #expect(plan.routes[0].backlog == 5)
   }
 

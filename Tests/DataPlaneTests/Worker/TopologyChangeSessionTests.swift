@@ -58,7 +58,7 @@ struct SessionChangeTests {
     let (rig, client, _) = try rigWithSession(RigPlan(halfClose: .seconds(60)))
     client.shutdownWrite()
     rig.settle()
-    rig.change { $0.routes[0].halfClose = .seconds(1) }
+    rig.change { $0.routes[0].halfCloseTimeout = .seconds(1) }
     rig.advance(milliseconds: 1010)
     #expect(rig.takeEnds().map(\.end?.reason) == [.halfCloseTimeout])
     #expect(rig.tearDown() == [])
