@@ -85,7 +85,7 @@ upstreams:
       fall: {FALL}
       rise: {RISE}
       jitter: {JITTER:.0%}
-    outlier: {{failures: {FAILURES}, eject: 1s, eject_max: 5s}}
+    outlier: {{failures: {FAILURES}, eject_time: 1s, max_eject_time: 5s}}
     on_down: {{close: {CLOSE_OVER * 1000:.0f}ms}}
     endpoints:
 {lines}

@@ -71,27 +71,50 @@ public enum OnDown: Hashable, Sendable {
   case close(over: Duration)
 }
 
-/// Endpoints that fail sessions are left out for a while, without being asked.
+/// Endpoints that fail get no new sessions for a while: they are ejected.
 public struct OutlierPlan: Hashable, Sendable {
-  /// So many failures in a row eject an endpoint: connections refused or too late, and resets
-  /// before any byte has come back.
-  public var failures: Int
-  /// How long it is left out the first time; each time after that as long as this times their number.
-  public var eject: Duration
-  /// The longest time.
-  public var ejectMax: Duration
-  /// At most this share of an upstream's endpoints is left out at once, 1 to 100; one always may be, if
-  /// there are others.
-  public var sharePercent: Int
+  /// Which failures count.
+  public enum Scope: Hashable, Sendable {
+    /// Failures to connect: refused, unreachable, or not connected in time. A connection that is established
+    /// clears the count.
+    case connect
+    /// These, and connections that break before a byte has come back. The first byte clears the count.
+    case all
+  }
 
-  /// Makes a policy; the defaults are those of the configuration.
+  /// What an upstream does unless its configuration says otherwise: only failures to connect count. Any
+  /// number of endpoints may be ejected except the last usable one, because sessions leave such an endpoint
+  /// by their retries anyway; and none is ejected for more than a minute.
+  public static let connectFailures = OutlierPlan(
+    scope: .connect, failures: 3, ejectTimeMax: .seconds(60), ejectedPercentMax: 100)
+
+  /// Which failures count.
+  public var scope: Scope
+  /// Consecutive failures, over all sessions, after which an endpoint is ejected.
+  public var failures: Int
+  /// How long the first ejection lasts; the n-th one in a row lasts n times as long.
+  public var ejectTime: Duration
+  /// How long an ejection lasts at most.
+  public var ejectTimeMax: Duration
+  /// At most this percentage of an upstream's endpoints is ejected at once, 1 to 100. One may always be, if
+  /// there are others; the last usable one never is.
+  public var ejectedPercentMax: Int
+
+  /// Makes a policy; the defaults are those of a policy that the configuration names.
   public init(
-    failures: Int = 5, eject: Duration = .seconds(10), ejectMax: Duration = .seconds(300),
-    sharePercent: Int = 50
+    scope: Scope = .all, failures: Int = 5, ejectTime: Duration = .seconds(10),
+    ejectTimeMax: Duration = .seconds(300), ejectedPercentMax: Int = 50
   ) {
+    self.scope = scope
     self.failures = failures
-    self.eject = eject
-    self.ejectMax = ejectMax
-    self.sharePercent = sharePercent
+    self.ejectTime = ejectTime
+    self.ejectTimeMax = ejectTimeMax
+    self.ejectedPercentMax = ejectedPercentMax
+  }
+
+  /// Consecutive failures that are reported where `endpoints` endpoints of the upstream may get sessions; 0:
+  /// failures are not counted. A single endpoint is never ejected, so the default policy counts nothing there.
+  public func failuresMax(endpoints: Int) -> Int {
+    scope == .connect && endpoints < 2 ? 0 : failures
   }
 }

@@ -37,7 +37,7 @@ public struct UpstreamPlan: Hashable, Sendable {
   public var quorum: Int
   /// What becomes of the sessions of an endpoint that goes down.
   public var onDown: OnDown
-  /// How endpoints that fail sessions are left out; `nil`: they are not.
+  /// How endpoints that fail are ejected; `nil`: they are not.
   public var outlier: OutlierPlan?
   /// How failed attempts are followed by others.
   public var retry: RetryPlan
@@ -59,7 +59,8 @@ public struct UpstreamPlan: Hashable, Sendable {
     avoidTimeWait: Bool = false, check: HealthCheckPlan? = nil,
     resolve: ResolvePlan = ResolvePlan(), slowStart: Duration? = nil,
     spillOverPercent: Int = 0, panicPercent: Int? = nil, quorum: Int = 1, onDown: OnDown = .keep,
-    outlier: OutlierPlan? = nil, retry: RetryPlan = RetryPlan(), sessionsMax: Int? = nil,
+    outlier: OutlierPlan? = .connectFailures, retry: RetryPlan = RetryPlan(),
+    sessionsMax: Int? = nil,
     queue: QueuePlan? = nil, hold: HoldPlan? = nil, endpoints: [EndpointPlan],
     endpointsFile: EndpointsFilePlan? = nil
   ) {

@@ -6,21 +6,23 @@ import Testing
 
 @Suite("outlier")
 struct OutlierTests {
-  private func proxy(_ endpoints: [String], _ outlier: String, _ more: String = "") throws
+  private func proxy(_ endpoints: [String], _ outlier: String?, _ more: String = "") throws
     -> ProxyProcess
   {
     try ProxyProcess(file(endpoints, outlier, more))
   }
 
-  private func file(_ endpoints: [String], _ outlier: String, _ more: String = "") -> String {
+  /// A file whose upstream has these endpoints, and no `outlier` where that is `nil`.
+  private func file(_ endpoints: [String], _ outlier: String?, _ more: String = "") -> String {
     let list = endpoints.map { "\"\($0)\"" }.joined(separator: ", ")
+    let outlier = outlier.map { ", outlier: \($0)" } ?? ""
     return """
       workers: 2
       admin: {listen: "127.0.0.1:0"}
       routes:
         r: {listen: "127.0.0.1:0", to: u}
       upstreams:
-        u: {endpoints: [\(list)], outlier: \(outlier)\(more)}
+        u: {endpoints: [\(list)]\(outlier)\(more)}
       """
   }
 
@@ -43,7 +45,7 @@ struct OutlierTests {
   func refusing() throws {
     let (refusing, server) = (try RefusingPort(), try Server.named("a"))
     let proxy = try proxy(
-      [refusing.address, server.address], "{failures: 3, eject: 1h, eject_max: 1h}")
+      [refusing.address, server.address], "{failures: 3, eject_time: 1h, max_eject_time: 1h}")
     let line = try askUntil("endpoint is ejected", proxy)
     #expect(line.level == "warning")
     #expect(line["upstream"] == "u")
@@ -58,11 +60,38 @@ struct OutlierTests {
     #expect(records.allSatisfy { $0["end"] == "finished" })
   }
 
+  @Test("Without `outlier`, failures to connect eject an endpoint, too")
+  func byDefault() throws {
+    let (refusing, server) = (try RefusingPort(), try Server.named("a"))
+    let proxy = try proxy([refusing.address, server.address], nil)
+    let line = try askUntil("endpoint is ejected", proxy)
+    #expect(line["endpoint"] == refusing.address)
+    #expect(line["failures"] == "3")
+    #expect(line["for"] == "10s")
+    let labels = "{upstream=\"u\",endpoint=\"\(refusing.address)\"}"
+    #expect(
+      try adminPage("/metrics", of: proxy).contains("sluice_endpoint_ejections_total\(labels) 1\n"))
+  }
+
+  @Test("With `outlier: off`, or with a single endpoint, nothing is ejected and nothing counted")
+  func nothing() throws {
+    let (refusing, server) = (try RefusingPort(), try Server.named("a"))
+    for proxy in [
+      try proxy([refusing.address, server.address], "off"), try proxy([refusing.address], nil),
+    ] {
+      for _ in 0..<12 { _ = try? Connection(proxy.address()).ask("x") }
+      #expect(
+        try proxy.records(12).contains { $0["attempts"] == "2" || $0["end"] == "connect_refused" })
+      #expect(try !adminPage("/metrics", of: proxy).contains("sluice_endpoint_ejected{"))
+      #expect(!proxy.program.errorText.contains("ejected"))
+    }
+  }
+
   @Test("It comes back when its time is over, and serves again")
   func returning() throws {
     var refusing: RefusingPort? = try RefusingPort()
     let (server, address) = (try Server.named("a"), refusing?.address ?? "")
-    let proxy = try proxy([address, server.address], "{failures: 1, eject: 100ms}")
+    let proxy = try proxy([address, server.address], "{failures: 1, eject_time: 100ms}")
     _ = try askUntil("endpoint is ejected", proxy)
     refusing = nil
     let back = try Server.named("b", at: address)
@@ -85,7 +114,7 @@ struct OutlierTests {
     }
     let server = try Server.named("a")
     let proxy = try proxy(
-      [broken.address, server.address], "{failures: 2, eject: 1h, eject_max: 1h}")
+      [broken.address, server.address], "{failures: 2, eject_time: 1h, max_eject_time: 1h}")
     let line = try askUntil("endpoint is ejected", proxy)
     #expect(line["endpoint"] == broken.address)
     for _ in 0..<4 { #expect(try Connection(proxy.address()).ask("x") == "a") }
@@ -95,7 +124,8 @@ struct OutlierTests {
   func last() throws {
     let (one, other) = (try RefusingPort(), try RefusingPort())
     let proxy = try proxy(
-      [one.address, other.address], "{failures: 1, eject: 1h, eject_max: 1h, share: 100%}")
+      [one.address, other.address],
+      "{failures: 1, eject_time: 1h, max_eject_time: 1h, max_ejected: 100%}")
     let line = try askUntil("endpoint keeps failing and is not ejected", proxy)
     #expect(line["cause"] == "it is needed")
     #expect(
@@ -106,7 +136,7 @@ struct OutlierTests {
   func removed() throws {
     let (refusing, server) = (try RefusingPort(), try Server.named("a"))
     let endpoints = [refusing.address, server.address]
-    let proxy = try proxy(endpoints, "{failures: 1, eject: 1h, eject_max: 1h}")
+    let proxy = try proxy(endpoints, "{failures: 1, eject_time: 1h, max_eject_time: 1h}")
     _ = try askUntil("endpoint is ejected", proxy)
     #expect(try proxy.reload(file(endpoints, "off")).message == "reloaded")
     #expect(
@@ -118,7 +148,7 @@ struct OutlierTests {
   func metrics() throws {
     let (refusing, server) = (try RefusingPort(), try Server.named("a"))
     let proxy = try proxy(
-      [refusing.address, server.address], "{failures: 1, eject: 1h, eject_max: 1h}")
+      [refusing.address, server.address], "{failures: 1, eject_time: 1h, max_eject_time: 1h}")
     _ = try askUntil("endpoint is ejected", proxy)
     let text = try adminPage("/metrics", of: proxy)
     let labels = "{upstream=\"u\",endpoint=\"\(refusing.address)\"}"

@@ -103,7 +103,9 @@ def sluice_text(settings: Settings) -> str:
     lines.append("defaults:")
     lines.append("  route: {idle: 1h, half_close_timeout: 1m}")
     check = f", check: {{tcp: {{}}, every: {settings.check}}}" if settings.check else ""
-    lines.append(f"  upstream: {{connect: 5s{check}}}")
+    # outlier: off, as max_fails=0 of nginx: a refused connect in one check must not close the endpoint
+    # for the next.
+    lines.append(f"  upstream: {{connect: 5s, outlier: off{check}}}")
     lines.append("routes:")
     for route in settings.routes:
         listen = ", ".join(quoted(address) for address in route.listen)

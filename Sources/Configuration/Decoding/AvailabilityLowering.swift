@@ -13,7 +13,11 @@ extension Lowering {
     at range: SourceRange
   ) {
     if let outlier = own.outlier?.value { checkMeaning(of: outlier) }
-    plan.outlier = (own.outlier ?? shared.outlier)?.value.map(OutlierPlan.init)
+    if let outlier = own.outlier ?? shared.outlier {
+      plan.outlier = outlier.value.map(OutlierPlan.init)
+    } else {
+      plan.outlier = upstreamStandard.outlier
+    }
     plan.panicPercent = (own.panicPercent ?? shared.panicPercent)?.value
     plan.quorum = (own.quorum ?? shared.quorum)?.value ?? upstreamStandard.quorum
     refuseContradictions(of: plan, own, shared)
@@ -30,13 +34,13 @@ extension Lowering {
 
   /// Reports what makes no sense in a policy, whichever endpoints it is for.
   mutating func checkMeaning(of draft: OutlierDraft) {
-    guard let longest = draft.ejectMax else { return }
-    let eject = draft.eject?.value ?? OutlierPlan().eject
-    guard longest.value < eject else { return }
+    guard let longest = draft.ejectTimeMax else { return }
+    let first = draft.ejectTime?.value ?? OutlierPlan().ejectTime
+    guard longest.value < first else { return }
     diagnostics.error(
       at: longest.range,
-      "the longest time is shorter than the first one, \(eject.configurationText)",
-      hints: ["`eject_max` must not be shorter than `eject`"], isShape: false)
+      "the longest time is shorter than the first one, \(first.configurationText)",
+      hints: ["`max_eject_time` must not be shorter than `eject_time`"], isShape: false)
   }
 
   private mutating func refuseContradictions(
@@ -75,16 +79,15 @@ extension Lowering {
 
   private mutating func warnOfIdleSettings(of plan: UpstreamPlan, _ own: UpstreamSettings) {
     let isSingle = plan.endpoints.count == 1 && !plan.hasNames
-    let neverIll = plan.check == nil && plan.outlier == nil
     if let outlier = own.outlier, outlier.value != nil, isSingle {
       diagnostics.warning(
         at: outlier.range, "there is one endpoint, which is never left out: there would be nobody")
     }
     if let panic = own.panicPercent, panic.value != nil {
-      if neverIll {
+      if plan.check == nil {
         diagnostics.warning(
           at: panic.range,
-          "without `check` and `outlier`, every endpoint is healthy, so there is no panic")
+          "without a `check` there is no panic: ejections never leave too few endpoints")
       } else if isSingle {
         diagnostics.warning(
           at: panic.range, "with one endpoint, panic only means that its checks count for nothing")
@@ -96,10 +99,10 @@ extension Lowering {
           hints: ["a lower percentage leaves out those that are ill, as long as they are few"])
       }
     }
-    if let quorum = own.quorum, quorum.value > 1, neverIll {
+    if let quorum = own.quorum, quorum.value > 1, plan.check == nil {
       diagnostics.warning(
         at: quorum.range,
-        "without `check` and `outlier`, every endpoint is healthy, so the quorum is always there")
+        "without a `check` the quorum is always met: ejections never leave too few endpoints")
     }
   }
 
@@ -127,11 +130,11 @@ extension Lowering {
 extension OutlierPlan {
   fileprivate init(_ draft: OutlierDraft) {
     let standard = OutlierPlan()
-    let eject = draft.eject?.value ?? standard.eject
+    let ejectTime = draft.ejectTime?.value ?? standard.ejectTime
     self.init(
-      failures: draft.failures ?? standard.failures, eject: eject,
-      ejectMax: draft.ejectMax?.value ?? max(standard.ejectMax, eject),
-      sharePercent: draft.sharePercent ?? standard.sharePercent)
+      scope: standard.scope, failures: draft.failures ?? standard.failures, ejectTime: ejectTime,
+      ejectTimeMax: draft.ejectTimeMax?.value ?? max(standard.ejectTimeMax, ejectTime),
+      ejectedPercentMax: draft.ejectedPercentMax ?? standard.ejectedPercentMax)
   }
 }
 

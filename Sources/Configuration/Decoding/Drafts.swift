@@ -207,9 +207,9 @@ enum ResolveMoments: Equatable {
 /// `outlier:`.
 struct OutlierDraft {
   var failures: Int?
-  var eject: Located<Duration>?
-  var ejectMax: Located<Duration>?
-  var sharePercent: Int?
+  var ejectTime: Located<Duration>?
+  var ejectTimeMax: Located<Duration>?
+  var ejectedPercentMax: Int?
 }
 
 /// `balance:`: a policy by its name, or one with options.

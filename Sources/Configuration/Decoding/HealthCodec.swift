@@ -13,9 +13,11 @@ var healthFields: [Field<UpstreamSettings>] {
       "Active health checks of the endpoints. Taken whole: an upstream's own replaces "
         + "the one of `defaults`."),
     field(
-      "outlier", \.outlier, Codec.outlier.located, shown: .string("off"),
-      "Leaves out endpoints that fail sessions, for a while, whatever their checks say. Taken whole, as "
-        + "`check` is; `{}` has every default."),
+      "outlier", \.outlier, Codec.outlier.located,
+      note: "on: \(defaultOutlierWords)",
+      "Ejects endpoints that fail: they get no new sessions for a while, whatever their checks say. A "
+        + "mapping also counts connections that break before a byte has come back. Taken whole, as "
+        + "`check` is; `{}` has every default of the mapping."),
     field(
       "panic", \.panicPercent, panic.located, shown: panic.encode(upstreamStandard.panicPercent),
       "When fewer of the endpoints are healthy, all of them are used. Not beside a `quorum`."),
@@ -30,7 +32,7 @@ var healthFields: [Field<UpstreamSettings>] {
 let healthNotes: KeyNotes = {
   let outlier = "did you mean `outlier: {}`?"
   let failures = "did you mean `outlier: {failures: …}`?"
-  let eject = "did you mean `outlier: {eject: …}`?"
+  let eject = "did you mean `outlier: {eject_time: …}`?"
   return [
     "outliers": outlier, "outlier_detection": outlier, "passive": outlier, "observe": outlier,
     "circuit_breaker": outlier, "max_fails": failures, "error_limit": failures,
@@ -42,6 +44,14 @@ let healthNotes: KeyNotes = {
 }()
 
 private let outlierStandard = OutlierPlan()
+
+/// What an upstream does that says nothing about outliers.
+private var defaultOutlierWords: String {
+  guard let standard = upstreamStandard.outlier else { return "off" }
+  return "\(standard.failures) consecutive failures to connect eject an endpoint for "
+    + "\(standard.ejectTime.configurationText), then longer, up to "
+    + "\(standard.ejectTimeMax.configurationText); never the last usable one"
+}
 
 extension Codec where Value == OutlierDraft? {
   /// `outlier:` of an upstream; `nil` is `off`.
@@ -61,7 +71,7 @@ extension Codec where Value == OutlierDraft? {
         if let failures = try? wholeNumber(text), failures > 0 {
           return "write `{failures: \(failures)}`"
         }
-        return (try? parseDuration(text)).map { "write `{eject: \($0.configurationText)}`" }
+        return (try? parseDuration(text)).map { "write `{eject_time: \($0.configurationText)}`" }
       }
     }
     return .either(scalar: off.codec, mapping: Codec<OutlierDraft>.outlierMapping.map { $0 })
@@ -72,20 +82,21 @@ extension Codec<OutlierDraft> {
   fileprivate static var outlierMapping: Codec {
     let eject = ScalarCodec.duration(.milliseconds(100)...(.seconds(86400)))
     let failures = "did you mean `failures`?"
+    let time = "did you mean `eject_time`?"
     return .object(
       "outlier",
-      "Endpoints that fail sessions are left out for a while. A failure is a connection that is "
-        + "refused, too late or unreachable, or that breaks before a byte has come back; what this machine "
-        + "has run out of never counts, and the first byte back clears the count.",
+      "Endpoints that fail sessions are ejected: they get no new sessions for a while. A failure is a "
+        + "connection that is refused, too late or unreachable, or that breaks before a byte has come back; "
+        + "shortages of this machine never count, and the first byte back clears the count. Where an "
+        + "upstream has no `outlier`, only failures to connect count.",
       OutlierDraft(),
       notes: [
         "consecutive": failures, "consecutive_failures": failures, "consecutive_5xx": failures,
         "consecutive_errors": failures, "max_fails": failures, "fall": failures,
-        "threshold": failures, "time": "did you mean `eject`?", "for": "did you mean `eject`?",
-        "base_ejection_time": "did you mean `eject`?", "fail_timeout": "did you mean `eject`?",
-        "max_ejection_time": "did you mean `eject_max`?",
-        "max_ejection_percent": "did you mean `share`?",
-        "max": "did you mean `eject_max` or `share`?",
+        "threshold": failures, "time": time, "for": time, "base_ejection_time": time,
+        "fail_timeout": time, "max_ejection_time": "did you mean `max_eject_time`?",
+        "max_ejection_percent": "did you mean `max_ejected`?",
+        "max": "did you mean `max_eject_time` or `max_ejected`?",
         "interval": "there is none: a failure counts when it happens",
         "window": "there is none: failures count that follow one another",
         "rise": "there is none: one success is enough",
@@ -94,18 +105,20 @@ extension Codec<OutlierDraft> {
       fields: [
         field(
           "failures", \.failures, .integer(1...1000), standard: outlierStandard.failures,
-          "So many failures in a row, over all sessions, eject an endpoint."),
+          "Consecutive failures, over all sessions, after which an endpoint is ejected."),
         field(
-          "eject", \.eject, eject.located, shown: eject.encode(outlierStandard.eject),
-          "How long it is left out the first time; the next time twice as long, then three times. Each "
-            + "time is forgotten after as much time in service."),
+          "eject_time", \.ejectTime, eject.located, shown: eject.encode(outlierStandard.ejectTime),
+          "How long the first ejection lasts; the next one lasts twice as long, then three times. Each "
+            + "ejection is forgotten after as much time in service."),
         field(
-          "eject_max", \.ejectMax, eject.located, shown: eject.encode(outlierStandard.ejectMax),
-          "How long it is left out at most. Without it, `eject` where that is longer."),
+          "max_eject_time", \.ejectTimeMax, eject.located,
+          shown: eject.encode(outlierStandard.ejectTimeMax),
+          "How long an ejection lasts at most. Without it, `eject_time` where that is longer."),
         field(
-          "share", \.sharePercent, .percentage(1...100), standard: outlierStandard.sharePercent,
-          "Which share of the endpoints is left out at once, at most; one always may be, but never the "
-            + "last one."),
+          "max_ejected", \.ejectedPercentMax, .percentage(1...100),
+          standard: outlierStandard.ejectedPercentMax,
+          "Percentage of the endpoints that may be ejected at once; one always may be, but never the last "
+            + "usable one."),
       ])
   }
 }

@@ -6,6 +6,7 @@
 let renamedKeys: [String: [String: String]] = [
   "route": renamedRouteKeys,
   "route defaults": renamedRouteKeys,
+  "outlier": ["eject": "eject_time", "eject_max": "max_eject_time", "share": "max_ejected"],
 ]
 
 private let renamedRouteKeys = ["half_close": "half_close_timeout", "linger": "flush_timeout"]

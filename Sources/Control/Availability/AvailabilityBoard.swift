@@ -333,9 +333,9 @@ final class AvailabilityBoard {
     rows.mapValues(\.standing)
   }
 
-  /// Endpoints of upstreams that eject, by the identity of their state.
+  /// Endpoints of upstreams whose failures are counted, by the identity of their state.
   func ejectionStandings() -> [ObjectIdentifier: EjectionStanding] {
-    entries.filter { $0.value.row.detector != nil }.mapValues {
+    entries.filter { $0.value.row.failuresMax > 0 }.mapValues {
       EjectionStanding(isEjected: $0.history.isEjected, count: $0.ejectionCount)
     }
   }

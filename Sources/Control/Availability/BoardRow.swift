@@ -19,9 +19,9 @@ final class BoardRow {
   private(set) var position: Int
   private(set) var entries: [BoardEntry] = []
 
-  /// How endpoints that fail are left out; `nil`: they are not.
+  /// How endpoints that fail are ejected; `nil`: they are not.
   private(set) var detector: OutlierDetector?
-  /// So many failed sessions in a row are one too many.
+  /// Consecutive failures after which an endpoint is ejected; 0: workers do not count them.
   private(set) var failuresMax = 0
   private(set) var onDown = OnDown.keep
   /// For how long the share of an endpoint grows that has come up, in nanoseconds.
@@ -54,12 +54,14 @@ final class BoardRow {
     let plan = upstream.plan
     isCounting = false
     // Who is counted anew is heard of again; who is gone is not.
-    let isSame = failuresMax == plan.outlier?.failures ?? 0
+    let takers = upstream.endpoints.count(where: \.takesSessions)
+    let failuresMax = plan.outlier?.failuresMax(endpoints: takers) ?? 0
+    let isSame = self.failuresMax == failuresMax
     failing = isSame ? failing.filter { one in entries.contains { $0 === one } } : []
     position = upstream.position
     self.entries = entries
     detector = plan.outlier.map(OutlierDetector.init)
-    failuresMax = plan.outlier?.failures ?? 0
+    self.failuresMax = failuresMax
     onDown = plan.onDown
     slowStartNanoseconds = plan.slowStart?.wholeNanoseconds
     panicPercent = plan.panicPercent
@@ -129,9 +131,10 @@ final class BoardRow {
 extension OutlierDetector {
   /// The policy of a plan.
   init(_ plan: OutlierPlan) {
-    let eject = max(1, plan.eject.wholeNanoseconds)
+    let eject = max(1, plan.ejectTime.wholeNanoseconds)
     self.init(
-      ejectNanoseconds: eject, ejectNanosecondsMax: max(eject, plan.ejectMax.wholeNanoseconds),
-      sharePercent: min(max(plan.sharePercent, 1), 100))
+      ejectNanoseconds: eject,
+      ejectNanosecondsMax: max(eject, plan.ejectTimeMax.wholeNanoseconds),
+      sharePercent: min(max(plan.ejectedPercentMax, 1), 100))
   }
 }

@@ -206,8 +206,11 @@ final class TopologyLedger {
         taken.current |= 1 << UInt64(current.endpoints[member.endpoint.position].number)
       }
     }
-    for endpoint in plan.endpoints {
-      for found in places(of: endpoint, in: plan, source) {
+    let places = plan.endpoints.map { self.places(of: $0, in: plan, source) }
+    let takers = places.reduce(0) { $0 + $1.count { $0.weight > 0 } }
+    let failuresMax = plan.outlier?.failuresMax(endpoints: takers) ?? 0
+    for (endpoint, places) in zip(plan.endpoints, places) {
+      for found in places {
         var place = EndpointKey.Place.address(found.address, host: found.host)
         if case .builtin(let service) = endpoint.address { place = .builtin(service) }
         let key = EndpointKey(
@@ -227,9 +230,8 @@ final class TopologyLedger {
           Endpoint(
             endpoint, name: found.name, upstreamName: plan.name, address: found.address,
             host: found.host, ordinal: key.ordinal, number: memory.number,
-            failuresMax: plan.outlier?.failures,
-            state: memory.state,
-            upstreamState: upstreamState),
+            failuresMax: failuresMax, countsOnlyConnects: plan.outlier?.scope == .connect,
+            state: memory.state, upstreamState: upstreamState),
           at: position, in: &all)
         members.append(
           (

@@ -128,8 +128,11 @@ public struct Endpoint: Sendable {
   /// Tells it from others of its upstream, below 64: its own one, unless that has 64 endpoints or
   /// more, those included that were removed lately.
   public let number: Int
-  /// So many failed sessions in a row are reported; 0: they are not counted.
+  /// Consecutive failures that are reported; 0: they are not counted.
   let failuresMax: Int
+  /// Whether only failures to connect count, and an established connection clears the count. Otherwise also
+  /// connections that break before a byte has come back count, and the first byte clears the count.
+  let countsOnlyConnects: Bool
   /// Tells it from all others for hashes: made of what it is, so that every process finds the same.
   let identity: UInt64
   /// What outlives this topology.
@@ -142,12 +145,12 @@ public struct Endpoint: Sendable {
   var seat: Seat?
 
   /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64;
-  /// `ordinal` tells those apart that are the same otherwise, `failuresMax` is
-  /// `OutlierPlan.failures`, if its upstream has that.
+  /// `ordinal` tells those apart that are the same otherwise, `failuresMax` and
+  /// `countsOnlyConnects` are its upstream's (`OutlierPlan`).
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
-    host: String? = nil, ordinal: Int = 0, number: Int, failuresMax: Int? = nil,
-    state: EndpointState, upstreamState: UpstreamState
+    host: String? = nil, ordinal: Int = 0, number: Int, failuresMax: Int = 0,
+    countsOnlyConnects: Bool = false, state: EndpointState, upstreamState: UpstreamState
   ) {
     self.upstreamState = upstreamState
     self.name = name
@@ -158,7 +161,8 @@ public struct Endpoint: Sendable {
     sessionsMax = plan.sessionsMax ?? .max
     precondition((0..<64).contains(number))
     self.number = number
-    self.failuresMax = failuresMax ?? 0
+    self.failuresMax = failuresMax
+    self.countsOnlyConnects = countsOnlyConnects
     self.state = state
     // The address of a built-in one is another at every start.
     var service: BuiltinService?

@@ -25,32 +25,39 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
 @Suite struct AvailabilityCodecTests {
   @Test func everyKeyReachesThePlan() throws {
     let plan = try upstream(
-      "check: {tcp: {}}, panic: 40%, outlier: {failures: 7, eject: 2s, eject_max: 1m, share: 10%}")
+      "check: {tcp: {}}, panic: 40%, outlier: {failures: 7, eject_time: 2s, "
+        + "max_eject_time: 1m, max_ejected: 10%}")
     #expect(plan.panicPercent == 40)
     #expect(
       plan.outlier
-        == OutlierPlan(failures: 7, eject: .seconds(2), ejectMax: .seconds(60), sharePercent: 10))
+        == OutlierPlan(
+          scope: .all, failures: 7, ejectTime: .seconds(2), ejectTimeMax: .seconds(60),
+          ejectedPercentMax: 10))
     #expect(try upstream("check: {tcp: {}}, quorum: 3").quorum == 3)
   }
 
-  @Test func nothingIsOnByItself() throws {
+  @Test func onlyFailuresToConnectEjectByDefault() throws {
     let plan = try upstream("connect: 5s")
-    #expect(plan.outlier == nil)
+    #expect(plan.outlier == .connectFailures)
+    #expect(plan.outlier?.scope == .connect)
+    #expect(plan.outlier?.failures == 3)
+    #expect(plan.outlier?.ejectTime == .seconds(10))
     #expect(plan.panicPercent == nil)
     #expect(plan.quorum == 1)
     #expect(try upstream("outlier: {}").outlier == OutlierPlan())
+    #expect(try upstream("outlier: {}").outlier?.scope == .all)
     #expect(try upstream("outlier: off, panic: off").outlier == nil)
   }
 
   @Test func theLongestTimeIsNotShorterThanTheFirst() throws {
-    #expect(try upstream("outlier: {eject: 1h}").outlier?.ejectMax == .seconds(3600))
-    #expect(try upstream("outlier: {eject: 1m}").outlier?.ejectMax == .seconds(300))
+    #expect(try upstream("outlier: {eject_time: 1h}").outlier?.ejectTimeMax == .seconds(3600))
+    #expect(try upstream("outlier: {eject_time: 1m}").outlier?.ejectTimeMax == .seconds(300))
     #expect(
-      report(file("outlier: {eject: 2s, eject_max: 1s}")).contains(
+      report(file("outlier: {eject_time: 2s, max_eject_time: 1s}")).contains(
         "the longest time is shorter than the first one, 2s"))
     #expect(
       report(
-        "defaults: {upstream: {outlier: {eject_max: 1s}}}\n" + routeFile("idle: 1s")
+        "defaults: {upstream: {outlier: {max_eject_time: 1s}}}\n" + routeFile("idle: 1s")
       ).contains("the longest time is shorter than the first one, 10s"))
   }
 
@@ -64,34 +71,58 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
         c: {listen: ":3", to: c}
       upstreams:
         b: {endpoints: ["h:1"], outlier: off, panic: off, quorum: 2}
-        c: {endpoints: ["h:1"], outlier: {eject: 1s}}
+        c: {endpoints: ["h:1"], outlier: {eject_time: 1s}}
       """)
     #expect(decoded.report == "")
     let upstreams = try #require(decoded.plan).upstreams
     #expect(upstreams.map(\.name) == ["b", "c", "a"])
     #expect(upstreams.map { $0.outlier?.failures } == [nil, 5, 2])
-    #expect(upstreams.map { $0.outlier?.eject } == [nil, .seconds(1), .seconds(10)])
+    #expect(upstreams.map { $0.outlier?.ejectTime } == [nil, .seconds(1), .seconds(10)])
+    #expect(upstreams.map { $0.outlier?.scope } == [nil, .all, .all])
     #expect(upstreams.map(\.panicPercent) == [nil, 30, 30])
     #expect(upstreams.map(\.quorum) == [2, 1, 1])
   }
 
+  @Test func offInTheDefaultsSwitchesItOffForAll() throws {
+    let decoded = decode(
+      """
+      defaults: {upstream: {outlier: off}}
+      routes: {a: {listen: ":1", to: ["h:1", "h:2"]}, b: {listen: ":2", to: b}}
+      upstreams: {b: {endpoints: ["h:1", "h:2"], outlier: {}}}
+      """)
+    let upstreams = try #require(decoded.plan).upstreams
+    #expect(upstreams.map(\.outlier) == [OutlierPlan(), nil])
+  }
+
+  @Test(arguments: [
+    ("eject: 1s", "eject_time"), ("eject_max: 1m", "max_eject_time"), ("share: 10%", "max_ejected"),
+  ])
+  func oldNamesAreToldWithTheNewOnes(_ setting: String, _ name: String) {
+    let report = report(file("outlier: {\(setting)}"))
+    #expect(report.contains("error: unknown key"), "\(report)")
+    #expect(report.contains("it is called `\(name)` now"), "\(report)")
+  }
+
   @Test(arguments: [
     ("outlier: on", "write `{}`"), ("outlier: never", "write `off`"),
-    ("outlier: 5", "write `{failures: 5}`"), ("outlier: 30s", "write `{eject: 30s}`"),
+    ("outlier: 5", "write `{failures: 5}`"), ("outlier: 30s", "write `{eject_time: 30s}`"),
     ("outlier: of", "did you mean `off`?"),
     ("outlier: [1]", "expected a single value or a mapping"),
     ("outlier: {failures: 0}", "is too small"), ("outlier: {failures: 1001}", "is too large"),
-    ("outlier: {eject: 10}", "write `10s`"), ("outlier: {eject: 99ms}", "is too short"),
-    ("outlier: {eject: off}", "is no duration"), ("outlier: {share: 0%}", "is too small"),
-    ("outlier: {share: 50}", "write `50%`"), ("outlier: {share: 101%}", "is too large"),
+    ("outlier: {eject_time: 10}", "write `10s`"),
+    ("outlier: {eject_time: 99ms}", "is too short"),
+    ("outlier: {eject_time: off}", "is no duration"),
+    ("outlier: {max_ejected: 0%}", "is too small"),
+    ("outlier: {max_ejected: 50}", "write `50%`"),
+    ("outlier: {max_ejected: 101%}", "is too large"),
     ("outlier: {consecutive_5xx: 5}", "did you mean `failures`?"),
-    ("outlier: {max_ejection_percent: 10%}", "did you mean `share`?"),
-    ("outlier: {base_ejection_time: 30s}", "did you mean `eject`?"),
+    ("outlier: {max_ejection_percent: 10%}", "did you mean `max_ejected`?"),
+    ("outlier: {base_ejection_time: 30s}", "did you mean `eject_time`?"),
     ("outlier: {interval: 10s}", "a failure counts when it happens"),
-    ("outlier: {ejct: 1s}", "did you mean `eject`?"),
+    ("outlier: {ejct_time: 1s}", "did you mean `eject_time`?"),
     ("outlier_detection: {}", "did you mean `outlier: {}`?"),
     ("max_fails: 3", "did you mean `outlier: {failures: …}`?"),
-    ("fail_timeout: 10s", "did you mean `outlier: {eject: …}`?"),
+    ("fail_timeout: 10s", "did you mean `outlier: {eject_time: …}`?"),
     ("panic: 50", "write `50%`"), ("panic: 0%", "is too small"), ("panic: never", "write `off`"),
     ("panic: 101%", "is too large"), ("panic: true", "write it like `50%`"),
     ("panic: on", "write it like `50%`"), ("panic: auto", "write it like `50%`"),
@@ -163,8 +194,9 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
 
   @Test(arguments: [
     ("outlier: {}", "[\"10.0.0.1:1\"]", "there is one endpoint, which is never left out"),
-    ("panic: 50%", two, "so there is no panic"),
-    ("quorum: 2", two, "so the quorum is always there"),
+    ("panic: 50%", two, "there is no panic"), ("panic: 50%, outlier: {}", two, "there is no panic"),
+    ("quorum: 2", two, "the quorum is always met"),
+    ("quorum: 2, outlier: {}", two, "the quorum is always met"),
     (
       "panic: 50%, check: {tcp: {}}", "[\"10.0.0.1:1\"]",
       "panic only means that its checks count for nothing"
@@ -178,7 +210,9 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
       "the first endpoint that is ill starts the panic"
     ),
     ("panic: 51%, check: {tcp: {}}", two, "the first endpoint that is ill starts the panic"),
-    ("panic: 70%, outlier: {}", three, "the first endpoint that is ill starts the panic"),
+    (
+      "panic: 70%, check: {tcp: {}}", three, "the first endpoint that is ill starts the panic"
+    ),
     (
       "hold: {timeout: 2s, length: 101, rate: 50}", two,
       "101 clients may wait in `hold`, but within its 2s only 100 go on, at 50 per second"
@@ -217,6 +251,11 @@ private let two = "[\"10.0.0.1:1\", \"10.0.0.2:1\"]"
   ])
   func whatHoldsAndEndsSessionsMayBeInOrder(_ settings: String) {
     #expect(report(file(settings, endpoints: two)) == "")
+  }
+
+  @Test(arguments: ["[\"10.0.0.1:1\"]", "[\"unix:/a\"]", two])
+  func theDefaultPolicyIsNoReasonToWarn(_ endpoints: String) {
+    #expect(report(file("connect: 5s", endpoints: endpoints)) == "")
   }
 
   @Test func aDefaultIsNoReasonToWarn() {

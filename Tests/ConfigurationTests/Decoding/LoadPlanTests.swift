@@ -50,6 +50,7 @@ import Testing
     expected.routes[0].sessionsMax = 10000
     expected.routes[0].hashKey = "shop"
     expected.upstreams[0].source = shown.upstreams[0].source
+    expected.upstreams[0].outlier = nil
     expected.upstreams[0].retry.attemptsMax = 3
     expected.upstreams[0].sessionsMax = 10000
     #expect(shown == expected)

@@ -12,7 +12,8 @@ import Testing
 private func outlier(
   failures: Int = 3, eject: Duration = .seconds(10), max: Duration = .seconds(60), share: Int = 50
 ) -> OutlierPlan {
-  OutlierPlan(failures: failures, eject: eject, ejectMax: max, sharePercent: share)
+  OutlierPlan(
+    failures: failures, ejectTime: eject, ejectTimeMax: max, ejectedPercentMax: share)
 }
 
 @Suite struct AvailabilityBoardTests {
@@ -366,6 +367,65 @@ private func outlier(
     rig.follow()
     rig.pass(0.3)
     #expect(rig.state(1).share == 256)
+  }
+
+  // MARK: The default policy
+
+  @Test func byDefaultAllButTheLastUsableOneMayBeEjected() {
+    let rig = BoardRig(endpoints: 3) { $0.outlier = .connectFailures }
+    rig.fail(0, times: 3)
+    rig.fail(1, times: 3)
+    #expect(rig.letters == "eeu")
+    rig.fail(2, times: 3)
+    #expect(rig.letters == "eeu")
+    #expect(rig.log.values(of: "cause") == ["it is needed"])
+    // With others in service again, the one that kept failing is ejected.
+    rig.pass(10.1)
+    #expect(rig.letters == "uue")
+  }
+
+  @Test func byDefaultAnEjectionNeverLastsLongerThanAMinute() {
+    let rig = BoardRig(endpoints: 2) { $0.outlier = .connectFailures }
+    var lengths: [Double] = []
+    for _ in 0..<8 {
+      rig.fail(0, times: 3)
+      let before = rig.now
+      while rig.letters != "uu" { rig.pass(1) }
+      lengths.append((rig.now - before).rounded())
+    }
+    #expect(lengths == [10, 20, 30, 40, 50, 60, 60, 60])
+  }
+
+  @Test func byDefaultASingleEndpointIsNotCounted() {
+    let rig = BoardRig(endpoints: 1) { $0.outlier = .connectFailures }
+    #expect(rig.failuresMax == 0)
+    #expect(rig.board.ejectionStandings().isEmpty)
+    // One that gets no sessions makes no difference.
+    rig.upstreams[0].endpoints.append(BoardRig.Endpoint(number: 1, weight: 0))
+    rig.follow()
+    #expect(rig.failuresMax == 0)
+    #expect(rig.board.ejectionStandings().isEmpty)
+    rig.upstreams[0].endpoints.append(BoardRig.Endpoint(number: 2))
+    rig.follow()
+    #expect(rig.failuresMax == 3)
+    #expect(rig.board.ejectionStandings().count == 3)
+    rig.fail(0, times: 3)
+    #expect(rig.letters == "euu")
+  }
+
+  @Test func byDefaultTheOneThatIsLeftComesBack() {
+    let rig = BoardRig(endpoints: 2) { $0.outlier = .connectFailures }
+    rig.fail(0, times: 3)
+    #expect(rig.letters == "eu")
+    let left = rig.upstreams[0].endpoints.removeLast()
+    rig.follow()
+    #expect(rig.letters == "u")
+    #expect(rig.log.values(of: "cause") == ["too few others are left"])
+    #expect(rig.board.nextMoment == .distantFuture)
+    rig.upstreams[0].endpoints.append(left)
+    rig.follow()
+    #expect(rig.letters == "uu")
+    #expect(rig.state(0).failuresInARow == 0)
   }
 
   // MARK: Changes of the plan

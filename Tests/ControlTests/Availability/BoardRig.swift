@@ -37,7 +37,8 @@ final class BoardRig {
 
   /// A board with one upstream, `u`, with so many endpoints, numbered from 0, all of them up.
   init(endpoints: Int, _ change: (inout UpstreamPlan) -> Void = { _ in }) {
-    var plan = UpstreamPlan(name: "u", endpoints: [])
+    // What ejects is for each test to say.
+    var plan = UpstreamPlan(name: "u", outlier: nil, endpoints: [])
     change(&plan)
     upstreams = [Upstream(plan: plan, endpoints: (0..<endpoints).map { Endpoint(number: $0) })]
     let told = Told()
@@ -79,6 +80,12 @@ final class BoardRig {
 
   // MARK: What happens
 
+  /// How many consecutive failures a worker would report.
+  var failuresMax: Int {
+    let takers = upstreams[0].endpoints.count { $0.weight > 0 }
+    return upstreams[0].plan.outlier?.failuresMax(endpoints: takers) ?? 0
+  }
+
   func check(_ number: Int, isUp: Bool, of upstream: String = "u") {
     for position in upstreams.indices where upstreams[position].plan.name == upstream {
       for place in upstreams[position].endpoints.indices
@@ -91,7 +98,6 @@ final class BoardRig {
 
   /// A session fails at an endpoint, as a worker would note it.
   func fail(_ number: Int) {
-    let failuresMax = upstreams[0].plan.outlier?.failures ?? 0
     guard failuresMax > 0 else { return }
     if state(number).noteFailed(max: failuresMax) {
       board.noteFailing(state(number), at: instant)
@@ -105,7 +111,7 @@ final class BoardRig {
 
   /// A session is served whose connection has stood for so long.
   func serve(_ number: Int, connectedFor seconds: Double = 0) {
-    let failuresMax = upstreams[0].plan.outlier?.failures ?? 0
+    guard failuresMax > 0 else { return }
     if state(number).noteServed(max: failuresMax) {
       let since = Instant(nanoseconds: UInt64((now - seconds) * 1e9))
       board.noteServed(state(number), since: since, at: instant)

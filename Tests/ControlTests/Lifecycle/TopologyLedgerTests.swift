@@ -41,6 +41,36 @@ struct TopologyLedgerBuildingTests {
     #expect(topology.upstreams[0].tiers.map { $0.map(\.endpoint.position) } == [[1], [0, 2]])
   }
 
+  @Test("By default failures to connect count where an upstream has more than one endpoint")
+  func countedFailures() throws {
+    func counted(_ plan: ProxyPlan, _ names: [NameQuestion: Resolution] = [:]) -> [Int] {
+      let topology = Book().build(plan, names: names)
+      #expect(topology.endpoints.allSatisfy { $0.countsOnlyConnects })
+      return topology.endpoints.map(\.failuresMax)
+    }
+    #expect(counted(samplePlan([.socket(spare)])) == [0])
+    var plan = samplePlan([.socket(spare), .socket(spare)])
+    #expect(counted(plan) == [3, 3])
+    plan.upstreams[0].endpoints[1].weight = 0
+    #expect(counted(plan) == [0, 0])
+    let addresses = try ["10.0.0.1", "fd00::1"].map { try #require(IPAddress($0)) }
+    let named = samplePlan([.name(host: "db", port: 5432)])
+    #expect(counted(named, ["db": .addresses(addresses)]) == [3, 3])
+    #expect(counted(named, ["db": .addresses([addresses[0]])]) == [0])
+  }
+
+  @Test("With a policy of its own, an upstream counts all failures; without one, none")
+  func countedFailuresOfOthers() {
+    var plan = samplePlan([.socket(spare)])
+    plan.upstreams[0].outlier = OutlierPlan(failures: 7)
+    let own = Book().build(plan).endpoints[0]
+    #expect(own.failuresMax == 7)
+    #expect(!own.countsOnlyConnects)
+    plan.upstreams[0].endpoints.append(plan.upstreams[0].endpoints[0])
+    plan.upstreams[0].outlier = nil
+    #expect(Book().build(plan).endpoints.map(\.failuresMax) == [0, 0])
+  }
+
   @Test("Endpoints of one upstream are not those of another")
   func upstreams() {
     var plan = samplePlan([.socket(spare), .socket(spare)])
