@@ -17,9 +17,13 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   // SAFETY: tests use it from one thread only.
 
   let chaos: FakeChaos
+  let world: FakeWorld
+  /// The fault that is injected, if any.
+  let faults: FakeFaults
   /// What is said when a rule is broken, so that a failing seed can be found.
   let label: String
-  var time = Instant(nanoseconds: 1_000_000_000_000)
+  /// The worker that is being turned: its clock may be wrong.
+  var turningWorker = 0
   /// How many descriptors may be open.
   var descriptorsMax = 1_000_000
   /// The capacity of each queue of a new socket.
@@ -28,14 +32,31 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   var pipeBytesMax = 1 << 20
   /// The size of what arrives in one segment, and takes a slot of a pipe.
   var fragmentBytes = 1448
+  /// The pace of the next TCP connection's end, which has so much room to receive.
+  var makePace: (_ receiveCapacity: Int) -> FakePace = { _ in .prompt }
+  /// The bound on unsent bytes that accepted connections inherit from their listener.
+  var acceptedUnsentBytesMax = Int.max
+  /// Called when a socket has been registered with an epoll instance.
+  var onRegister: (_ poll: CInt, FakeStream, Token) -> Void = { _, _, _ in }
+  /// Called before an orderly end is sent.
+  var onEnd: (FakeStream) -> Void = { _ in }
+  /// Called before a socket is closed by any means.
+  var onClose: (FakeStream) -> Void = { _ in }
+  /// Called with each attempt to connect, and what became of it.
+  var onConnect: (FakeStream, ConnectProgress) -> Void = { _, _ in }
   /// The next call of its kind fails so, once.
   var nextAcceptError: Errno?
   /// Whether accepting is forbidden.
   var forbidsAccepting = false
   var nextAcceptAbort: Errno?
   var nextRegisterError: Errno?
-  /// What the next bind to a source address fails with.
   var nextBindError: Errno?
+  var nextSocketError: Errno?
+  var nextConnectError: Errno?
+  var nextReceiveError: Errno?
+  var nextSendError: Errno?
+  var nextSpliceError: Errno?
+  var nextPipeError: Errno?
   /// All waits so far, and what the last one was asked and answered.
   private(set) var waitCount = 0
   /// How many times a loop let events gather.
@@ -51,18 +72,31 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   /// How often a connection was given the options of those that last.
   private(set) var lastingCount = 0
 
-  private(set) var files: [CInt: FakeFile] = [:]
+  private var files = FakeFileTable()
+  /// All streams that were ever made.
   var streams: [FakeStream] = []
   var servers: [UInt16: FakeServer] = [:]
   var connecting: [(stream: FakeStream, server: FakeServer)] = []
 
-  init(seed: UInt64 = 0, label: String = "") {
+  init(seed: UInt64 = 0, label: String = "", faults: FakeFaults = .none) {
     chaos = FakeChaos(seed: seed)
+    world = FakeWorld(chaos: chaos)
+    self.faults = faults
     self.label = label
   }
 
+  deinit {
+    // Ends of a connection hold each other.
+    for stream in streams { stream.peer = nil }
+  }
+
+  var time: Instant {
+    get { world.clock.now }
+    set { world.clock.now = newValue }
+  }
+
   /// The descriptors that nobody has closed.
-  var openDescriptors: [CInt] { files.keys.sorted() }
+  var openDescriptors: [CInt] { files.openDescriptors }
 
   func advance(milliseconds: Int) {
     time = time.advanced(by: UInt64(milliseconds) * 1_000_000)
@@ -72,13 +106,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   private func open(_ file: FakeFile) throws(Errno) -> CInt {
     guard hasDescriptor else { throw .tooManyOpenFiles }
-    if chaos.happens(chaos.resourcePerMille) {
-      throw [.tooManyOpenFiles, .noMemory, .tooManyOpenFilesInSystem][chaos.below(3)]
-    }
-    var number: CInt = 3
-    while files[number] != nil { number += 1 }
-    files[number] = file
-    return number
+    if let errno = chaos.shortage(of: FakeChaos.descriptorErrors) { throw errno }
+    return files.open(file)
   }
 
   private var hasDescriptor: Bool { files.count < descriptorsMax }
@@ -97,11 +126,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   func stream(_ descriptor: CInt) -> FakeStream? { files[descriptor] as? FakeStream }
 
   /// A listening socket for the program under test.
-  func makeListener() -> CInt {
-    var number: CInt = 3
-    while files[number] != nil { number += 1 }
-    files[number] = FakeListener(chaos: chaos)
-    return number
+  func makeListener(isUnix: Bool = false) -> CInt {
+    files.open(FakeListener(chaos: chaos, isUnix: isUnix))
   }
 
   func listener(_ descriptor: CInt) -> FakeListener { file(descriptor, as: FakeListener.self) }
@@ -118,22 +144,21 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   // MARK: Kernel
 
-  func now() -> Instant { time }
+  func now() -> Instant { time.advanced(by: faults.clockError(of: turningWorker)) }
 
   func makePoll() throws(Errno) -> CInt {
-    try open(FakePoll(chaos: chaos))
+    try open(FakePoll(chaos: chaos, faults: faults))
   }
 
   func register(
     _ descriptor: CInt, with poll: CInt, for interest: Interest, token: Token
   ) throws(Errno) {
-    if let error = nextRegisterError {
-      nextRegisterError = nil
-      throw error
+    if let errno = nextRegisterError.take() ?? chaos.shortage(of: FakeChaos.registerErrors) {
+      throw errno
     }
-    if chaos.happens(chaos.resourcePerMille) { throw .noSpace }
     let target = file(descriptor, as: FakeFile.self)
     file(poll, as: FakePoll.self).add(descriptor, target, interest, token)
+    if let stream = target as? FakeStream { onRegister(poll, stream, token) }
   }
 
   func deregister(_ descriptor: CInt, from poll: CInt) {
@@ -158,7 +183,8 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func ring(_ bell: CInt) {
-    file(bell, as: FakeBell.self).ring()
+    let bell = file(bell, as: FakeBell.self)
+    if !faults.swallowsWakeup() { bell.ring() }
   }
 
   func silence(_ bell: CInt) {
@@ -169,21 +195,16 @@ final class FakeKernel: Kernel, @unchecked Sendable {
     acceptCount += 1
     let listener = file(listener, as: FakeListener.self)
     if forbidsAccepting { return .aborted(.notPermitted) }
-    if let error = nextAcceptError {
-      nextAcceptError = nil
-      return .failed(error)
-    }
+    if let errno = nextAcceptError.take() { return .failed(errno) }
     // Linux takes a descriptor before it looks whether anybody waits.
     guard hasDescriptor else { return .failed(.tooManyOpenFiles) }
-    if let error = nextAcceptAbort {
-      nextAcceptAbort = nil
-      return .aborted(error)
-    }
+    if let errno = nextAcceptAbort.take() { return .aborted(errno) }
     guard listener.waitingCount > 0 else { return .wouldBlock }
     do throws(Errno) {
       let place = try open(FakeFile())
       guard let (stream, peer) = listener.accept() else { fatalError("looked above") }
       files[place] = stream
+      if let tcp = stream as? FakeTCPStream { tcp.unsentBytesMax = acceptedUnsentBytesMax }
       return .accepted(descriptor: place, peer: peer)
     } catch {
       return .failed(error)
@@ -191,34 +212,39 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func makeSocket(for address: KernelAddress, options: StreamOptions) throws(Errno) -> CInt {
-    try open(makeStream())
+    if let errno = nextSocketError.take() { throw errno }
+    return try open(makeStream(isUnix: !address.isIP))
   }
 
   func setNoDelay(_ descriptor: CInt) {
-    _ = file(descriptor, as: FakeStream.self)
+    _ = file(descriptor, as: FakeTCPStream.self)
     noDelayCount += 1
   }
 
   func setLastingOptions(_ descriptor: CInt, _ options: StreamOptions) {
-    _ = file(descriptor, as: FakeStream.self)
+    let stream = file(descriptor, as: FakeTCPStream.self)
     lastingCount += 1
+    guard options.unsentBytesMax > 0 else { return }
+    stream.unsentBytesMax = Int(options.unsentBytesMax)
+    stream.changed()
   }
 
   func bindSource(_ descriptor: CInt, to address: KernelAddress) throws(Errno) {
     _ = file(descriptor, as: FakeStream.self)
-    if let error = nextBindError {
-      nextBindError = nil
-      throw error
-    }
+    if let errno = nextBindError.take() { throw errno }
     boundCount += 1
   }
 
   func connect(_ descriptor: CInt, to address: KernelAddress) -> ConnectProgress {
     let stream = file(descriptor, as: FakeStream.self)
-    let port = address.withSockaddr { address, _ in
-      UnsafeRawPointer(address).loadUnaligned(as: sockaddr_in.self).sin_port.bigEndian
+    var progress: ConnectProgress
+    if let errno = nextConnectError.take() ?? chaos.shortage(of: FakeChaos.memoryErrors) {
+      progress = .failed(errno)
+    } else {
+      progress = startConnecting(stream, to: address.fakePort)
     }
-    return startConnecting(stream, to: port)
+    onConnect(stream, progress)
+    return progress
   }
 
   func takeError(_ descriptor: CInt) -> Errno? {
@@ -226,15 +252,15 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func isConnectedToItself(_ descriptor: CInt) -> Bool {
-    file(descriptor, as: FakeStream.self).isConnectedToItself
+    let stream = file(descriptor, as: FakeStream.self)
+    return stream.peer === stream
   }
 
   func receive(_ descriptor: CInt, into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     precondition(!buffer.isEmpty)
     let stream = file(descriptor, as: FakeStream.self)
-    let (transfer, bytes) = stream.receive(bytesMax: buffer.count, withChance: true)
-    buffer.copyBytes(from: bytes)
-    return transfer
+    if let errno = nextReceiveError.take() ?? chaos.transferShortage() { return .failed(errno) }
+    return stream.receive(into: buffer, withChance: true)
   }
 
   func peekEnd(_ descriptor: CInt) -> PeekedEnd {
@@ -243,12 +269,15 @@ final class FakeKernel: Kernel, @unchecked Sendable {
 
   func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer {
     precondition(!bytes.isEmpty)
-    return file(descriptor, as: FakeStream.self).send(bytes, withChance: true)
+    let stream = file(descriptor, as: FakeStream.self)
+    if let errno = nextSendError.take() ?? chaos.transferShortage() { return .failed(errno) }
+    return stream.send(bytes, withChance: true)
   }
 
   func splice(from source: CInt, to destination: CInt, bytesMax: Int) -> Transfer {
     precondition(bytesMax > 0)
     spliceCount += 1
+    if let errno = nextSpliceError.take() ?? chaos.transferShortage() { return .failed(errno) }
     if let stream = stream(source) {
       let end = file(destination, as: FakePipeEnd.self)
       precondition(!end.isReadEnd)
@@ -260,7 +289,10 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func shutdownWrite(_ descriptor: CInt) {
-    file(descriptor, as: FakeStream.self).shutdownWrite()
+    let stream = file(descriptor, as: FakeStream.self)
+    onEnd(stream)
+    if let tcp = stream as? FakeTCPStream, faults.resetsInsteadOfEnding() { return tcp.abort() }
+    stream.shutdownWrite()
   }
 
   func shutdownRead(_ descriptor: CInt) {
@@ -276,16 +308,23 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   func close(_ descriptor: CInt) {
-    file(descriptor, as: FakeFile.self).close()
+    let file = file(descriptor, as: FakeFile.self)
     files[descriptor] = nil
+    guard let stream = file as? FakeStream else { return file.close() }
+    onClose(stream)
+    if stream.receiveQueue.isEmpty { onEnd(stream) }
+    if faults.resetsInsteadOfEnding() { stream.reset() } else { stream.close() }
   }
 
   func reset(_ descriptor: CInt) {
-    file(descriptor, as: FakeStream.self).reset()
+    let stream = file(descriptor, as: FakeStream.self)
     files[descriptor] = nil
+    onClose(stream)
+    stream.reset()
   }
 
   func makePipe(bytes: Int) throws(Errno) -> Pipe {
+    if let errno = nextPipeError.take() { throw errno }
     let pipe = FakePipe(bytes: min(bytes, pipeBytesMax))
     let readEnd = try open(FakePipeEnd(pipe, isReadEnd: true))
     do throws(Errno) {

@@ -2,60 +2,16 @@
 // The world around the fake kernel: clients that arrive at listeners, servers that are connected to,
 // and a network that carries what was sent when it is told to.
 
-import CLinux
 import Reactor
 import SystemPackage
 
-/// A listening socket of the program under test.
-final class FakeListener: FakeFile {
-  private(set) var queue: [(stream: FakeStream, peer: PeerAddress)] = []
-  private let chaos: FakeChaos
-
-  init(chaos: FakeChaos) {
-    self.chaos = chaos
-  }
-
-  var waitingCount: Int { queue.count }
-
-  override func readiness() -> UInt32 { queue.isEmpty ? 0 : CLINUX_EPOLLIN }
-
-  func arrive(_ stream: FakeStream, from peer: PeerAddress) {
-    queue.append((stream, peer))
-    // An exclusive watcher may be the only one that hears of it.
-    guard let lucky = watchers.indices.randomElement(in: chaos) else { return }
-    for (position, watcher) in watchers.enumerated()
-    where position == lucky || !watcher.isExclusive || chaos.below(2) == 0 {
-      watcher.poll?.markReady(watcher)
-    }
-  }
-
-  func accept() -> (stream: FakeStream, peer: PeerAddress)? {
-    guard !queue.isEmpty else { return nil }
-    queue[0].stream.wasAccepted = true
-    return queue.removeFirst()
-  }
-
-  /// Whoever still waits is reset.
-  override func close() {
-    precondition(watchers.isEmpty, "a listener is closed while a worker watches it")
-    super.close()
-    for (stream, _) in queue { stream.reset() }
-    queue = []
-  }
-}
-
-extension Range<Int> {
-  fileprivate func randomElement(in chaos: FakeChaos) -> Int? {
-    isEmpty ? nil : lowerBound + chaos.below(count)
-  }
-}
-
-/// What listens at an address that the program under test connects to.
+/// What listens at an address that the program under test connects to. Its port is that of a TCP address,
+/// or the name of a unix socket (`/9000`).
 final class FakeServer {
   enum Manner {
-    /// Connections stand once the network says so.
+    /// Connections are established once the network says so.
     case accepts
-    /// Connections stand within the call, as with unix sockets.
+    /// Connections are established within the call.
     case acceptsAtOnce
     /// Refused once the network says so.
     case refuses
@@ -65,22 +21,24 @@ final class FakeServer {
     case isBusy
     /// Nothing ever comes back.
     case isSilent
-    /// The connection stands and is reset at once.
+    /// The connection is established and reset at once.
     case resets
-    /// The caller has no port left towards here.
+    /// The caller has no port left towards this address.
     case hasNoPorts
-    /// The network says that there is no way.
+    /// The network has no way to this address.
     case isUnreachable
+    /// Nothing listens at this local port, and the caller's socket is connected to itself.
+    case isCaller
   }
 
   var manner: Manner
   var receiveCapacity: Int
   var sendCapacity: Int
-  /// The servers' ends of the connections that stand, in order.
+  /// The servers' ends of the established connections, in order.
   fileprivate(set) var accepted: [FakeStream] = []
   /// Called with each of them.
   var onAccept: (FakeStream) -> Void = { _ in }
-  /// How often anybody has begun to connect.
+  /// How many attempts to connect there were.
   var attemptCount = 0
 
   init(_ manner: Manner, receiveCapacity: Int, sendCapacity: Int) {
@@ -96,18 +54,25 @@ extension FakeKernel {
     to listener: CInt, from peer: PeerAddress = .unknown, receiveCapacity: Int? = nil,
     sendCapacity: Int? = nil
   ) -> FakeStream {
-    guard let file = files[listener] as? FakeListener else { fatalError("no listener") }
-    let client = makeStream(receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
-    let ours = makeStream()
+    let file = self.listener(listener)
+    let client = makeStream(
+      isUnix: file.isUnix, receiveCapacity: receiveCapacity, sendCapacity: sendCapacity)
+    let ours = makeStream(isUnix: file.isUnix)
     join(client, ours)
-    file.arrive(ours, from: peer)
+    file.arrive(ours, from: file.isUnix ? .unix : peer)
     return client
   }
 
-  func makeStream(receiveCapacity: Int? = nil, sendCapacity: Int? = nil) -> FakeStream {
-    let stream = FakeStream(
-      chaos: chaos, receiveCapacity: receiveCapacity ?? socketBytes,
-      sendCapacity: sendCapacity ?? socketBytes)
+  func makeStream(
+    isUnix: Bool = false, receiveCapacity: Int? = nil, sendCapacity: Int? = nil
+  ) -> FakeStream {
+    let received = receiveCapacity ?? socketBytes
+    let sent = sendCapacity ?? socketBytes
+    let stream: FakeStream =
+      isUnix
+      ? FakeUnixStream(world, receiveCapacity: received, sendCapacity: sent)
+      : FakeTCPStream(
+        world, receiveCapacity: received, sendCapacity: sent, pace: makePace(received))
     streams.append(stream)
     return stream
   }
@@ -135,6 +100,7 @@ extension FakeKernel {
   func startConnecting(_ stream: FakeStream, to port: UInt16) -> ConnectProgress {
     guard let server = servers[port] else { return .failed(.connectionRefused) }
     server.attemptCount += 1
+    if stream.isUnix { return connectUnix(stream, server) }
     stream.state = .connecting
     switch server.manner {
     case .acceptsAtOnce:
@@ -143,15 +109,29 @@ extension FakeKernel {
     case .refusesAtOnce: return .failed(.connectionRefused)
     case .hasNoPorts: return .failed(.addressNotAvailable)
     case .isBusy: return .busy
-    case .accepts, .refuses, .isSilent, .resets, .isUnreachable:
+    case .accepts, .refuses, .isSilent, .resets, .isUnreachable, .isCaller:
       connecting.append((stream, server))
       return .inProgress
     }
   }
 
+  /// A unix socket is connected or refused within the call.
+  private func connectUnix(_ stream: FakeStream, _ server: FakeServer) -> ConnectProgress {
+    switch server.manner {
+    case .accepts, .acceptsAtOnce, .resets:
+      establish(stream, server)
+      if server.manner == .resets { server.accepted.last?.close() }
+      return .connected
+    case .refuses, .refusesAtOnce, .isCaller: return .failed(.connectionRefused)
+    case .hasNoPorts, .isUnreachable: return .failed(.noSuchFileOrDirectory)
+    case .isBusy, .isSilent: return .busy
+    }
+  }
+
   private func establish(_ stream: FakeStream, _ server: FakeServer) {
     let end = makeStream(
-      receiveCapacity: server.receiveCapacity, sendCapacity: server.sendCapacity)
+      isUnix: stream.isUnix, receiveCapacity: server.receiveCapacity,
+      sendCapacity: server.sendCapacity)
     join(end, stream)
     server.accepted.append(end)
     server.onAccept(end)
@@ -161,19 +141,24 @@ extension FakeKernel {
   private func progress(_ position: Int) -> Bool {
     let (stream, server) = connecting[position]
     if stream.isClosed {
-      connecting.remove(at: position)
+      connecting.swapRemove(position)
       return true
     }
+    let tcp = unsafeDowncast(stream, to: FakeTCPStream.self)
     switch server.manner {
     case .isSilent, .isBusy: return false
-    case .refuses, .refusesAtOnce: stream.finishConnecting(with: .connectionRefused)
-    case .isUnreachable, .hasNoPorts: stream.finishConnecting(with: .noRouteToHost)
+    case .refuses, .refusesAtOnce: tcp.finishConnecting(with: .connectionRefused)
+    case .isUnreachable, .hasNoPorts: tcp.finishConnecting(with: .noRouteToHost)
     case .accepts, .acceptsAtOnce, .resets:
       establish(stream, server)
       stream.changed()
       if server.manner == .resets { server.accepted.last?.reset() }
+    case .isCaller:
+      stream.peer = stream
+      stream.state = .connected
+      stream.changed()
     }
-    connecting.remove(at: position)
+    connecting.swapRemove(position)
     return true
   }
 
@@ -182,22 +167,40 @@ extension FakeKernel {
   func carryAll() -> Bool {
     var hasCarried = false
     for position in connecting.indices.reversed() where progress(position) { hasCarried = true }
-    while true {
-      var isQuiet = true
-      for stream in streams where stream.carry() { isQuiet = false }
-      if isQuiet { break }
-      hasCarried = true
+    var round: [FakeStream] = []
+    while !world.busy.isEmpty {
+      swap(&round, &world.busy)
+      for stream in round {
+        stream.isBusy = false
+        guard stream.carry() else { continue }
+        hasCarried = true
+        stream.noteBusy()
+      }
+      round.removeAll(keepingCapacity: true)
     }
-    streams.removeAll { $0.isClosed && ($0.peer?.isClosed ?? true) }
     return hasCarried
   }
 
   /// Carries something somewhere.
   func carrySomething() {
     if !connecting.isEmpty, chaos.below(3) == 0 { _ = progress(chaos.below(connecting.count)) }
-    guard !streams.isEmpty else { return }
-    for _ in 0..<chaos.within(1...8) {
-      streams[chaos.below(streams.count)].carry(bytesMax: chaos.within(1...2000))
+    for _ in 0..<chaos.within(1...8) where !world.busy.isEmpty {
+      let position = chaos.below(world.busy.count)
+      if !world.busy[position].carry(bytesMax: chaos.within(1...2000)) { noteQuiet(position) }
     }
+  }
+
+  /// A stream has nothing that could be carried now. It says so when that changes.
+  private func noteQuiet(_ position: Int) {
+    world.busy[position].isBusy = false
+    world.busy.swapRemove(position)
+  }
+}
+
+extension Array {
+  /// Removes an element and puts the last one in its place.
+  mutating func swapRemove(_ position: Int) {
+    swapAt(position, count - 1)
+    removeLast()
   }
 }

@@ -11,7 +11,10 @@ final class FakePipe {
   static let pageBytes = 4096
 
   let slotsMax: Int
-  private(set) var slots: [[UInt8]] = []
+  private var bytes = ByteQueue()
+  /// How many bytes each slot in use has left, and which slot is the first.
+  private var slots: [Int] = []
+  private var firstSlot = 0
   var isReadOpen = true
   var isWriteOpen = true
 
@@ -19,38 +22,51 @@ final class FakePipe {
     slotsMax = max(1, bytes / FakePipe.pageBytes)
   }
 
-  var isFull: Bool { slots.count >= slotsMax }
+  private var isFull: Bool { slots.count - firstSlot >= slotsMax }
 
   /// Moves from a socket, in fragments of at most `fragmentBytes`.
   func fill(from stream: FakeStream, bytesMax: Int, fragmentBytes: Int) -> Transfer {
     guard isReadOpen else { return .failed(.brokenPipe) }
     guard !isFull else { return .wouldBlock }
-    var moved = 0
-    while moved < bytesMax, !isFull {
-      let wanted = min(fragmentBytes, FakePipe.pageBytes, bytesMax - moved)
-      // What is found behind bytes that have moved is left for the next call.
-      if moved > 0, stream.receiveQueue.isEmpty { break }
-      let (transfer, bytes) = stream.splice(bytesMax: wanted, withChance: moved == 0)
-      guard case .moved(let count) = transfer else { return moved > 0 ? .moved(moved) : transfer }
-      slots.append(bytes)
-      moved += count
+    let wanted = min(fragmentBytes, FakePipe.pageBytes)
+    return withUnsafeTemporaryAllocation(byteCount: wanted, alignment: 1) { buffer in
+      var moved = 0
+      while moved < bytesMax, !isFull {
+        // What is found behind bytes that have moved is left for the next call.
+        if moved > 0, stream.receiveQueue.isEmpty { break }
+        let fragment = UnsafeMutableRawBufferPointer(
+          rebasing: buffer[..<min(wanted, bytesMax - moved)])
+        let transfer = stream.receive(into: fragment, withChance: moved == 0, stopsAtMark: true)
+        guard case .moved(let count) = transfer else { return moved > 0 ? .moved(moved) : transfer }
+        bytes.append(UnsafeRawBufferPointer(rebasing: fragment[..<count]))
+        slots.append(count)
+        moved += count
+      }
+      return .moved(moved)
     }
-    return .moved(moved)
   }
 
   /// Moves into a socket.
   func empty(into stream: FakeStream, bytesMax: Int) -> Transfer {
-    guard !slots.isEmpty else { return isWriteOpen ? .wouldBlock : .endOfStream }
-    var moved = 0
-    while moved < bytesMax, let first = slots.first {
-      let offered = first.prefix(bytesMax - moved)
-      let transfer = stream.send(offered, withChance: moved == 0)
-      guard case .moved(let count) = transfer else { return moved > 0 ? .moved(moved) : transfer }
-      moved += count
-      if count == first.count { slots.removeFirst() } else { slots[0].removeFirst(count) }
-      if count < offered.count { break }
+    guard !bytes.isEmpty else { return isWriteOpen ? .wouldBlock : .endOfStream }
+    let transfer = bytes.withFirst(min(bytesMax, bytes.count)) { stream.send($0, withChance: true) }
+    guard case .moved(let count) = transfer else { return transfer }
+    bytes.drop(count)
+    freeSlots(count)
+    return transfer
+  }
+
+  private func freeSlots(_ count: Int) {
+    var left = count
+    while left > 0 {
+      let taken = min(left, slots[firstSlot])
+      left -= taken
+      slots[firstSlot] -= taken
+      if slots[firstSlot] == 0 { firstSlot += 1 }
     }
-    return .moved(moved)
+    guard firstSlot == slots.count else { return }
+    slots.removeAll(keepingCapacity: true)
+    firstSlot = 0
   }
 }
 

@@ -1,65 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0
-// A TCP connection's end in the fake kernel: bounded queues, ends, resets and their order, as
-// net/ipv4/tcp.c has them:
-//   - Bytes go from the send queue to the peer's receive queue when the network carries them; until
-//     then they are unacknowledged (SIOCOUTQ).
-//   - After a reset what was received can still be read; then the error comes once, then the end. An
-//     end that arrived before the reset wins over the error.
-//   - The error is told once, to whoever asks first: a read, a write, or SO_ERROR.
-//   - Closing with unread bytes, or receiving bytes after closing, sends a reset.
-//   - Reading and splicing stop at urgent data. A read that finds the mark first steps over it; a splice
-//     never does: it says that it would block, or that the stream has ended. Urgent bytes stay in their
-//     place (SO_OOBINLINE), and are reported as such until they are read.
-//   - Room is reported only to whoever has been refused, and when a third of the queue is free.
+// One end of a connection in the fake kernel, as far as TCP and unix sockets have it in common: bounded
+// queues, what reading finds, chance. What differs is in FakeTCPStream.swift and FakeUnixStream.swift.
+// Both the program under test and the tests themselves hold such ends.
 
 import CLinux
 import Reactor
 import SystemPackage
 
-/// One end of a connection. Both the program under test and the test itself hold such ends.
-final class FakeStream: FakeFile {
+/// What the streams of one fake kernel share.
+final class FakeWorld {
+  let chaos: FakeChaos
+  let clock = FakeClock()
+  /// The streams that the network may have something to carry for.
+  var busy: [FakeStream] = []
+
+  init(chaos: FakeChaos) {
+    self.chaos = chaos
+  }
+}
+
+/// One end of a connection.
+class FakeStream: FakeFile {
   enum State { case fresh, connecting, connected }
 
-  let chaos: FakeChaos
+  let world: FakeWorld
   var state = State.fresh
-  /// The other end. The kernel keeps all ends alive.
-  weak var peer: FakeStream?
+  /// The other end; itself where a socket is connected to itself.
+  var peer: FakeStream?
   var receiveCapacity: Int
   var sendCapacity: Int
-  private(set) var receiveQueue: [UInt8] = []
-  private(set) var sendQueue: [UInt8] = []
-  /// How many bytes have ever arrived here.
-  private(set) var arrivedBytes = 0
-  private(set) var hasReceivedEnd = false
+  var receiveQueue = ByteQueue()
+  /// How many bytes have ever arrived here, and how many were ever taken for sending.
+  var arrivedBytes = 0
+  var writtenBytes = 0
   /// Where urgent data lies, counted like `arrivedBytes`.
-  private var urgentMark: Int?
-  private(set) var isWriteShut = false
-  private var isEndCarried = false
-  /// No more input is taken, as with a unix socket: the peer's writes fail, what has arrived can be read.
-  private(set) var isReadShut = false
-  /// Whether its local and its remote address are the same, for tests to decide.
-  var isConnectedToItself = false
+  var urgentMark: Int?
+  var hasReceivedEnd = false
+  var isWriteShut = false
+  /// No more input is taken (SHUT_RD).
+  var isReadShut = false
   /// Reset, by either end, or failed to connect.
-  private(set) var isDead = false
-  private(set) var error: Errno?
-  /// A reset of ours is under way to the peer.
-  private var isResetUnderWay = false
-  private var wantsRoom = false
-  /// Whether the descriptor was closed by `reset`, for tests.
-  private(set) var wasReset = false
-  /// Whether the program under test has taken it from a listener, for tests.
-  var wasAccepted = false
-  /// Reads that found bytes, for tests.
-  private(set) var readCount = 0
+  var isDead = false
+  /// What SO_ERROR says.
+  var error: Errno?
+  /// Somebody was told that there is no room, and waits for it.
+  var wantsRoom = false
+  /// Whether the network knows that there may be something to carry.
+  var isBusy = false
 
-  init(chaos: FakeChaos, receiveCapacity: Int, sendCapacity: Int) {
-    self.chaos = chaos
+  // What tests want to know.
+
+  /// Whether the descriptor was closed by `reset`.
+  var wasReset = false
+  /// Whether the program under test has taken it from a listener.
+  var wasAccepted = false
+  /// Reads that found bytes.
+  private(set) var readCount = 0
+  /// When bytes last moved through a call, or were acknowledged.
+  var lastProgressAt: Instant
+  /// The end was found by reading before the connection failed.
+  private(set) var hasReadEnd = false
+  /// The first error that the peer or the network caused.
+  var failure: Errno?
+
+  init(_ world: FakeWorld, receiveCapacity: Int, sendCapacity: Int) {
+    self.world = world
     self.receiveCapacity = receiveCapacity
     self.sendCapacity = sendCapacity
+    lastProgressAt = world.clock.now
   }
 
-  var room: Int { sendCapacity - sendQueue.count }
-  private var isWritable: Bool { room > 0 && room * 3 >= sendCapacity }
+  var chaos: FakeChaos { world.chaos }
+
+  // MARK: What the kinds differ in
+
+  /// Whether it is a unix socket.
+  var isUnix: Bool { false }
+  /// How many bytes may be sent now.
+  var room: Int { fatalError("a kind decides") }
+  /// Whether epoll reports room.
+  var isWritable: Bool { fatalError("a kind decides") }
+  /// How many of the written bytes have arrived and were acknowledged.
+  var acknowledgedBytes: Int { fatalError("a kind decides") }
+  /// What SIOCOUTQ says.
+  var unacknowledgedBytes: Int { fatalError("a kind decides") }
+  /// What reading finds when no byte is left.
+  func findEnd() -> Transfer { fatalError("a kind decides") }
+  /// Why nothing can be sent, `nil` if something can, once there is room.
+  func refusal() -> Errno? { fatalError("a kind decides") }
+  /// Takes bytes for sending, which fit into `room`.
+  func accept(_ bytes: UnsafeRawBufferPointer) { fatalError("a kind decides") }
+  /// `count` bytes were read.
+  func didRead(_ count: Int) { fatalError("a kind decides") }
+  func shutdownWrite() { fatalError("a kind decides") }
+  func shutdownRead() { fatalError("a kind decides") }
+  /// Closes so that the peer sees a reset, if the kind has such.
+  func reset() { fatalError("a kind decides") }
+  /// An error of the network, or a reset of the peer, arrives.
+  func fail(with errno: Errno? = nil) { fatalError("a kind decides") }
+
+  /// Carries up to `bytesMax` bytes and what follows them to the peer. Returns whether anything has
+  /// happened.
+  @discardableResult
+  func carry(bytesMax: Int = .max) -> Bool { false }
+
+  // MARK: epoll
 
   override func readiness() -> UInt32 {
     var bits: UInt32 = 0
@@ -71,9 +116,10 @@ final class FakeStream: FakeFile {
     }
     if !receiveQueue.isEmpty { bits |= CLINUX_EPOLLIN }
     if urgentMark != nil { bits |= CLINUX_EPOLLPRI }
-    if hasReceivedEnd || isReadShut || isDead { bits |= CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP }
-    if isDead || ((hasReceivedEnd || isReadShut) && isWriteShut) { bits |= CLINUX_EPOLLHUP }
-    if isDead || isWriteShut || isWritable {
+    let hasNoInput = hasReceivedEnd || isReadShut || isDead
+    if hasNoInput { bits |= CLINUX_EPOLLIN | CLINUX_EPOLLRDHUP }
+    if isDead || (hasNoInput && isWriteShut) { bits |= CLINUX_EPOLLHUP }
+    if isDead || (isWriteShut && !isUnix) || isWritable {
       bits |= CLINUX_EPOLLOUT
     } else {
       wantsRoom = true
@@ -81,50 +127,75 @@ final class FakeStream: FakeFile {
     return bits
   }
 
+  /// Tells the network that there may be something to carry.
+  final func noteBusy() {
+    guard !isBusy else { return }
+    isBusy = true
+    world.busy.append(self)
+  }
+
+  final func noteProgress() {
+    lastProgressAt = world.clock.now
+  }
+
   // MARK: System calls
 
-  private func takeErrorNow() -> Errno? {
+  final func takeError() -> Errno? {
     defer { error = nil }
     return error
   }
 
-  func takeError() -> Errno? { takeErrorNow() }
-
   /// How many bytes lie before urgent data, `nil` if there is none.
   private var bytesBeforeMark: Int? { urgentMark.map { $0 - (arrivedBytes - receiveQueue.count) } }
 
-  /// Bytes for a pipe. Never steps over the mark.
-  func splice(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
-    if bytesBeforeMark == 0 { return (hasReceivedEnd ? .endOfStream : .wouldBlock, []) }
-    return receive(bytesMax: bytesMax, withChance: withChance)
+  /// What the next read finds. Like a read it takes the error.
+  final func peekEnd() -> PeekedEnd {
+    guard state == .connected || isDead else { return .failed(.socketNotConnected) }
+    guard receiveQueue.isEmpty else { return .bytes }
+    switch findEnd() {
+    case .moved, .wouldBlock: return .nothing
+    case .endOfStream:
+      noteEndRead()
+      return .endOfStream
+    case .failed(let errno): return .failed(errno)
+    }
   }
 
-  /// `withChance`: whether this call may be short, or may come just before the bytes do.
-  func receive(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
-    guard state == .connected || isDead else { return (.failed(.socketNotConnected), []) }
-    if receiveQueue.isEmpty {
-      if hasReceivedEnd || isReadShut { return (.endOfStream, []) }
-      if let error = takeErrorNow() { return (.failed(error), []) }
-      return (isDead ? .endOfStream : .wouldBlock, [])
+  private func noteEndRead() {
+    guard hasReceivedEnd, failure == nil, !hasReadEnd else { return }
+    hasReadEnd = true
+    noteProgress()
+  }
+
+  /// Reads into a buffer. `withChance`: whether this call may be short, or may come just before the bytes
+  /// do. `stopsAtMark`: whether urgent data stops it for good, as it stops splice(2).
+  final func receive(
+    into buffer: UnsafeMutableRawBufferPointer, withChance: Bool, stopsAtMark: Bool = false
+  ) -> Transfer {
+    if stopsAtMark, bytesBeforeMark == 0 { return hasReceivedEnd ? .endOfStream : .wouldBlock }
+    guard state == .connected || isDead else { return .failed(.socketNotConnected) }
+    guard !receiveQueue.isEmpty else {
+      let end = findEnd()
+      if end == .endOfStream { noteEndRead() }
+      return end
     }
     if bytesBeforeMark == 0 { urgentMark = nil }
-    var count = min(bytesMax, bytesBeforeMark ?? receiveQueue.count)
+    var count = min(buffer.count, bytesBeforeMark ?? receiveQueue.count, receiveQueue.count)
     if withChance, chaos.happens(chaos.transferPerMille) {
       // As if the bytes, or some of them, arrived only after this call: an edge follows.
       changed()
-      if !isDead, !hasReceivedEnd, chaos.below(3) == 0 { return (.wouldBlock, []) }
+      if !isDead, !hasReceivedEnd, chaos.below(3) == 0 { return .wouldBlock }
       count = chaos.within(1...count)
     }
-    let bytes = Array(receiveQueue[..<count])
-    receiveQueue.removeFirst(count)
+    receiveQueue.take(count, into: buffer)
     readCount += 1
-    return (.moved(count), bytes)
+    noteProgress()
+    didRead(count)
+    return .moved(count)
   }
 
-  func send(_ bytes: some Collection<UInt8>, withChance: Bool) -> Transfer {
-    if let error = takeErrorNow() { return .failed(error) }
-    if isDead || isWriteShut || state == .fresh { return .failed(.brokenPipe) }
-    if let peer, peer.isReadShut { return .failed(.brokenPipe) }
+  final func send(_ bytes: UnsafeRawBufferPointer, withChance: Bool) -> Transfer {
+    if let errno = refusal() { return .failed(errno) }
     guard state == .connected, room > 0 else {
       wantsRoom = true
       return .wouldBlock
@@ -135,131 +206,37 @@ final class FakeStream: FakeFile {
       if chaos.below(3) == 0 { return .wouldBlock }
       count = chaos.within(1...count)
     }
-    sendQueue.append(contentsOf: bytes.prefix(count))
     if count < bytes.count { wantsRoom = true }
+    writtenBytes += count
+    noteProgress()
+    accept(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
     return .moved(count)
   }
+}
 
-  /// What `receive` would find. Like a read it takes the error.
-  func peekEnd() -> PeekedEnd {
-    guard state == .connected || isDead else { return .failed(.socketNotConnected) }
-    if !receiveQueue.isEmpty { return .bytes }
-    if hasReceivedEnd || isReadShut { return .endOfStream }
-    if let error = takeErrorNow() { return .failed(error) }
-    return isDead ? .endOfStream : .nothing
-  }
+// MARK: For tests
 
-  func shutdownRead() {
-    guard !isDead, state == .connected else { return }
-    isReadShut = true
-    changed()
-  }
-
-  func shutdownWrite() {
-    guard !isDead, state == .connected else { return }
-    isWriteShut = true
-  }
-
-  /// After a failure it stays what it was, as SIOCOUTQ does.
-  var unacknowledgedBytes: Int {
-    unacknowledgedBytesAtDeath ?? sendQueue.count + (isWriteShut && !isEndCarried ? 1 : 0)
-  }
-  private var unacknowledgedBytesAtDeath: Int?
-
-  override func close() {
-    precondition(!isClosed, "a socket is closed twice")
-    super.close()
-    if receiveQueue.isEmpty {
-      isWriteShut = true
-    } else {
-      die()
-      isResetUnderWay = true
+extension FakeStream {
+  /// Reads up to `bytesMax` bytes.
+  func receive(bytesMax: Int, withChance: Bool) -> (Transfer, [UInt8]) {
+    var transfer = Transfer.wouldBlock
+    let bytes = [UInt8](unsafeUninitializedCapacity: max(1, min(bytesMax, receiveQueue.count))) {
+      buffer, count in
+      transfer = receive(into: UnsafeMutableRawBufferPointer(buffer), withChance: withChance)
+      if case .moved(let moved) = transfer { count = moved }
     }
+    return (transfer, bytes)
   }
 
-  func reset() {
-    wasReset = true
-    super.close()
-    die()
-    isResetUnderWay = true
+  /// Sends what fits.
+  func send(_ bytes: [UInt8], withChance: Bool) -> Transfer {
+    bytes.withUnsafeBytes { send($0, withChance: withChance) }
   }
 
-  private func die() {
-    unacknowledgedBytesAtDeath = unacknowledgedBytes
-    isDead = true
-    sendQueue = []
-    receiveQueue = isClosed ? [] : receiveQueue
-  }
-
-  // MARK: The network
-
-  /// Ends an attempt to connect.
-  func finishConnecting(with error: Errno?) {
-    precondition(state == .connecting)
-    if let error {
-      self.error = error
-      isDead = true
-    } else {
-      state = .connected
-    }
-    changed()
-  }
-
-  /// A reset, or an error that the network made up, arrives.
-  func fail(with errno: Errno? = nil) {
-    guard !isDead else { return }
-    die()
-    guard !isClosed else { return }
-    error = errno ?? (hasReceivedEnd ? .brokenPipe : .connectionReset)
-    changed()
-  }
-
-  private func arrive(_ bytes: ArraySlice<UInt8>) {
-    if chaos.happens(chaos.urgentPerMille) { urgentMark = arrivedBytes + chaos.below(bytes.count) }
-    receiveQueue.append(contentsOf: bytes)
-    arrivedBytes += bytes.count
-    changed()
-  }
-
-  private func arriveEnd() {
-    hasReceivedEnd = true
-    changed()
-  }
-
-  /// Carries up to `bytesMax` bytes and whatever follows them to the peer. Returns whether anything
-  /// has happened.
-  @discardableResult
-  func carry(bytesMax: Int = .max) -> Bool {
-    guard let peer, state == .connected else { return false }
-    if isResetUnderWay {
-      isResetUnderWay = false
-      peer.fail()
-      return true
-    }
-    guard !isDead else { return false }
-    var hasCarried = false
-    if !sendQueue.isEmpty {
-      guard !peer.isClosed, !peer.isDead else {
-        fail()
-        return true
-      }
-      let count = min(bytesMax, sendQueue.count, peer.receiveCapacity - peer.receiveQueue.count)
-      if count > 0 {
-        let bytes = sendQueue[..<count]
-        sendQueue.removeFirst(count)
-        peer.arrive(bytes)
-        hasCarried = true
-        if wantsRoom, isWritable {
-          wantsRoom = false
-          changed()
-        }
-      }
-    }
-    if sendQueue.isEmpty, isWriteShut, !isEndCarried {
-      isEndCarried = true
-      hasCarried = true
-      if !peer.isDead, !peer.isClosed { peer.arriveEnd() }
-    }
-    return hasCarried
+  /// Whether the peer has ended its stream in a way that the program can tell from a failure: it has found
+  /// the end, or the error says that the end had arrived (EPIPE, which a reset causes after the peer's end
+  /// and before ours).
+  var hasOrderlyEnd: Bool {
+    hasReceivedEnd && (hasReadEnd || failure == nil || (!isUnix && failure == .brokenPipe))
   }
 }
