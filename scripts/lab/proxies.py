@@ -385,6 +385,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 _taken: set[int] = set()
+_port_share = (0, 1)
+
+
+def share_ports(index: int, count: int) -> None:
+    """From now on `free_port` returns only ports of this share: of several processes that look for
+    ports at the same time, none takes what another one has found."""
+    global _port_share
+    _port_share = (index, count)
 
 
 def free_port() -> int:
@@ -392,9 +400,10 @@ def free_port() -> int:
     text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
     ephemeral = int(text.split()[0])
     candidates = random.SystemRandom()
-    for _ in range(1000):
+    for _ in range(20_000):
         port = candidates.randrange(10_240, ephemeral)
-        if port in _taken:
+        index, count = _port_share
+        if port in _taken or port % count != index:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -404,7 +413,7 @@ def free_port() -> int:
                 continue
         _taken.add(port)
         return port
-    raise OSError("no free port found in 1,000 attempts")
+    raise OSError("no free port found in 20,000 attempts")
 
 
 def hard_descriptor_limit() -> int:

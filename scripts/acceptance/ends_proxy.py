@@ -1,0 +1,89 @@
+"""Sluice with one route, for the checks of how sessions end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+
+from ends_sockets import Spot
+from lab.proxies import binary_of
+from lab.sluice import Line, Sluice
+
+Keys = Mapping[str, str]
+# Names that keys had before, for runs against an older program. None: it has no such key.
+OLD_KEYS: Mapping[str, str | None] = {
+    "half_close_timeout": "half_close",
+    "flush_timeout": "linger",
+    "drop_silent_clients": None,
+    "avoid_time_wait": None,
+}
+
+
+@functools.cache
+def has_new_keys() -> bool:
+    """Whether the program knows the names that the checks use."""
+    schema = subprocess.run(
+        [str(binary_of("sluice")), "schema"], capture_output=True, text=True, check=True
+    )
+    return "half_close_timeout" in schema.stdout
+
+
+def spelled(keys: Keys) -> list[str]:
+    """`key: value` for each, as the program wants it."""
+    lines = []
+    for key, value in keys.items():
+        name = key if has_new_keys() else OLD_KEYS.get(key, key)
+        if name is not None:
+            lines.append(f"{name}: {value}")
+    return lines
+
+
+def configuration(
+    listen: Sequence[Spot],
+    endpoints: Sequence[Spot],
+    *,
+    route: Keys | None = None,
+    upstream: Keys | None = None,
+    top: Keys | None = None,
+) -> str:
+    """One route, `main`, with the given keys at the route, its upstream and the top."""
+    addresses = ", ".join(f'"{spot.text}"' for spot in listen)
+    targets = ", ".join(f'"{spot.text}"' for spot in endpoints)
+    lines = spelled({"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"} | dict(top or {}))
+    lines += ["routes:", "  main:", f"    listen: [{addresses}]", "    to: main"]
+    lines += [f"    {line}" for line in spelled(route or {})]
+    lines += ["upstreams:", "  main:", f"    endpoints: [{targets}]"]
+    lines += [f"    {line}" for line in spelled(upstream or {})]
+    return "\n".join(lines) + "\n"
+
+
+def proxy(
+    listen: Spot | Sequence[Spot],
+    *endpoints: Spot,
+    route: Keys | None = None,
+    upstream: Keys | None = None,
+    top: Keys | None = None,
+) -> Sluice:
+    """Sluice (not started yet) with one route to the endpoints."""
+    spots = [listen] if isinstance(listen, Spot) else listen
+    return Sluice(configuration(spots, endpoints, route=route, upstream=upstream, top=top))
+
+
+def end_record(sluice: Sluice, seconds: float = 10) -> Line:
+    """The record of the first session that has ended."""
+    return sluice.log.wait_for(0, "access", "end", seconds)
+
+
+@contextlib.contextmanager
+def stopped(sluice: Sluice) -> Iterator[None]:
+    """Within, the proxy's process does not run: the kernel goes on for it, and what happens
+    meanwhile is there all at once when it continues."""
+    os.kill(sluice.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(sluice.pid, signal.SIGCONT)
