@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from harness import Report
+
 from lab.proxies import share_ports
 
 _fork = multiprocessing.get_context("fork")

@@ -1,4 +1,4 @@
-"""Cases of how sessions end: accepting, bounds of the machine, clients that are gone (11, 12, 14)."""
+"""Cases of how sessions end: accepting at a bound, clients that are gone (11, 12, 14), new keys."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 
 from end_cases_connecting import PORT_RANGE, ask
 from ends_proxy import proxy, stopped
-from ends_sockets import Endpoint, Reader, Spots, echo, pattern, reset
+from ends_sockets import Endpoint, Reader, Spot, Spots, echo, pattern, reset
 from harness import Report, median
+from traffic import process, receive_exactly
+
 from lab import network
 from lab.proxies import free_port, wait_until
-from traffic import process, receive_exactly
 
 MAX_WATCHES = Path("/proc/sys/fs/epoll/max_user_watches")
 REUSE = Path("/proc/sys/net/ipv4/tcp_tw_reuse")
@@ -29,41 +30,36 @@ WATCHES = 40_000
 
 
 def case_11(report: Report) -> None:
-    """Every place is taken, one client waits, and a session ends: on the worker that has paused
-    accepting, or on the other one. The client that waits must be served at once."""
-    times: dict[str, list[float]] = {"the older session ends": [], "the newer session ends": []}
-    with Spots() as spots, Endpoint(spots.new(), echo) as endpoint:
-        listen = spots.new()
-        with proxy(listen, endpoint.spot, top={"workers": "2", "max_sessions": "2"}):
-
-            def served(client: socket.socket) -> socket.socket:
-                client.sendall(b"ping")
-                if receive_exactly(client, 4) != b"ping":
-                    raise AssertionError("not served")
-                return client
-
-            sessions = [served(listen.connect()) for _ in range(2)]
-            for attempt in range(16):
-                which = list(times)[attempt % 2]
-                waiting = listen.connect()
-                waiting.sendall(b"ping")
-                time.sleep(0.1)  # until accepting pauses
-                start = time.monotonic()
-                sessions.pop(0 if attempt % 2 == 0 else 1).close()
-                if receive_exactly(waiting, 4) != b"ping":
-                    raise AssertionError("not served")
-                times[which].append(time.monotonic() - start)
-                sessions.append(waiting)
-            for client in sessions:
-                client.close()
-    for which, measured in times.items():
-        report.check(
-            f"{which}: the next client is served at once",
-            median(measured) < 0.2,
-            f"{', '.join(f'{seconds * 1e3:.0f}' for seconds in measured)} ms",
-        )
-    slowest = sorted(times["the older session ends"] + times["the newer session ends"])[-4]
-    report.check("three of four within 200 ms", slowest < 0.2, f"{slowest * 1e3:.0f} ms")
+    """The one place is taken, a client waits, and the session ends. There are
+    two workers: it may be the one that paused accepting, or the other one. Which one differs from
+    start to start."""
+    starts, rounds = 6, 5
+    medians = []
+    for _ in range(starts):
+        with Spots() as spots, Endpoint(spots.new(), echo) as endpoint:
+            listen = spots.new()
+            with proxy(listen, endpoint.spot, top={"workers": "2", "max_sessions": "1"}):
+                measured = []
+                session = listen.connect()
+                session.sendall(b"ping")
+                receive_exactly(session, 4)
+                for _ in range(rounds):
+                    waiting = listen.connect()
+                    waiting.sendall(b"ping")
+                    time.sleep(0.1)  # until accepting pauses
+                    start = time.monotonic()
+                    session.close()
+                    if receive_exactly(waiting, 4) != b"ping":
+                        raise AssertionError("not served")
+                    measured.append(time.monotonic() - start)
+                    session = waiting
+                session.close()
+        medians.append(median(measured))
+    report.check(
+        f"the client that waits is served at once, medians of {rounds} in {starts} starts",
+        max(medians) < 0.2,
+        f"{', '.join(f'{seconds * 1e3:.0f}' for seconds in medians)} ms",
+    )
 
 
 def use_watches(leave: int, wire: int) -> None:
@@ -117,35 +113,42 @@ def case_12(report: Report) -> None:
             if not select.select([ours], [], [], 20)[0]:
                 raise TimeoutError("the watches were not taken")
             os.read(ours, 100)
-            crowd = [listen.connect() for _ in range(clients)]
-            for client in crowd:
-                with contextlib.suppress(OSError):
+            crowd = []
+            for _ in range(clients):
+                with contextlib.suppress(OSError):  # reset before connect(2) has returned
+                    client = listen.connect()
+                    crowd.append(client)
                     client.sendall(b"ping")
             time.sleep(2)  # for as long as a program that does not pause needs to lose them all
             early = [outcome(client) for client in crowd]
-            pauses = sluice.metrics()("sluice_accept_pauses_total")
-        waiting = [client for client, what in zip(crowd, early) if what == "waits"]
+        waiting = [client for client, what in zip(crowd, early, strict=True) if what == "waits"]
         deadline = time.monotonic() + 15
         late = []
         for client in waiting:
             select.select([client], [], [], max(0.0, deadline - time.monotonic()))
             late.append(outcome(client))
         again = ask(listen)
+        # Not before: the admin interface needs a watch, too.
+        pauses = sluice.metrics()("sluice_accept_pauses_total")
         told = [line.message for line in sluice.log.since(0, "warning", "accept")]
         os.close(ours)
         os.close(theirs)
         for client in crowd:
             client.close()
-    lost = early.count("lost")
+    lost = early.count("lost") + clients - len(crowd)
     report.check(
-        "no watches left: few clients are lost", lost <= 4, f"{dict(Counter(early))} of {clients}"
+        "no watches left: few clients are lost",
+        lost <= 4,
+        f"{lost} of {clients}; {dict(Counter(early))}",
     )
     report.check(
-        "accepting pauses, and the log says so", pauses > 0 and bool(told), f"{pauses:.0f}; {told[:1]}"
+        "accepting pauses, and the log says so",
+        pauses > 0 and bool(told),
+        f"{pauses:.0f}; {told[:1]}",
     )
     report.check(
         "all that waited are served afterwards",
-        late.count("served") == len(waiting) and again,
+        late.count("served") == len(waiting) > 0 and again,
         f"{dict(Counter(late))} of {len(waiting)}; a new client: {again}",
     )
 
@@ -171,18 +174,26 @@ def case_14(report: Report) -> None:
             with stopped(sluice):
                 for _ in range(clients):
                     reset(listen.connect())
-            accepted = after_all(sluice, listen, endpoint, before)
+            accepted = connections(listen, endpoint, before)
     report.check(
-        f"{clients} clients reset before they are accepted", accepted == 0, f"{accepted} connections"
+        f"{clients} clients reset before they are accepted",
+        accepted == 0,
+        f"{accepted} connections",
     )
 
 
-def after_all(sluice, listen, endpoint, before: int) -> int:  # type: ignore[no-untyped-def]
-    """How many connections the endpoint has got, not counting some of our own that came later."""
-    wait_until(lambda: ask(listen), 10, "a session")
+def connections(listen: Spot, endpoint: Endpoint, before: int) -> int:
+    """How many connections the endpoint has got since, once the proxy has served everybody."""
+    own = 0
+
+    def is_served() -> bool:
+        nonlocal own
+        own += 1
+        return ask(listen)
+
+    wait_until(is_served, 10, "a session")
     time.sleep(0.5)  # for what might still come
-    own = 1
-    return int(endpoint.accepted - before - own)
+    return endpoint.accepted - before - own
 
 
 def drop_silent_clients(report: Report) -> None:
@@ -202,10 +213,9 @@ def drop_silent_clients(report: Report) -> None:
                         speaking = listen.connect()
                         speaking.sendall(b"last words")
                         speaking.shutdown(socket.SHUT_WR)
-                    reader = Reader(speaking)
                     words = receive_exactly(speaking, 100)
-                    accepted = after_all(sluice, listen, endpoint, before) - 1
-                    reader.socket.close()
+                    speaking.close()
+                    accepted = connections(listen, endpoint, before) - 1
             report.check(
                 f"{family}, drop_silent_clients: {value}, {clients} in the backlog",
                 accepted == expected and words == b"last words",
@@ -224,7 +234,7 @@ def drop_silent_clients(report: Report) -> None:
                 listen.connect().close()
             time.sleep(0.5)
             holder.close()
-            accepted = after_all(sluice, listen, endpoint, before)
+            accepted = connections(listen, endpoint, before)
     report.check(f"{clients} in the queue", accepted == 0, f"{accepted} connections")
 
 
@@ -251,8 +261,6 @@ def avoid_time_wait(report: Report) -> None:
             whole[rest.ending if request == pattern(upload) else "damaged"] += 1
 
     with Spots() as spots:
-        from ends_sockets import Spot
-
         target = Spot("tcp", ("127.0.0.1", port))
         listen = spots.new("unix")
         with Endpoint(target, serve):

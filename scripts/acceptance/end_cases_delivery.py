@@ -22,6 +22,7 @@ from ends_sockets import (
     wait_acknowledged,
 )
 from harness import Report
+
 from lab.sluice import Sluice
 
 MEGABYTE = 1_000_000

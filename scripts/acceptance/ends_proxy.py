@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from ends_sockets import Spot
+
 from lab.proxies import binary_of
 from lab.sluice import Line, Sluice
 
@@ -53,7 +54,9 @@ def configuration(
     """One route, `main`, with the given keys at the route, its upstream and the top."""
     addresses = ", ".join(f'"{spot.text}"' for spot in listen)
     targets = ", ".join(f'"{spot.text}"' for spot in endpoints)
-    lines = spelled({"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"} | dict(top or {}))
+    lines = spelled(
+        {"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"} | dict(top or {})
+    )
     lines += ["routes:", "  main:", f"    listen: [{addresses}]", "    to: main"]
     lines += [f"    {line}" for line in spelled(route or {})]
     lines += ["upstreams:", "  main:", f"    endpoints: [{targets}]"]

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.proxies import free_port, wait_until
 from traffic import unacknowledged
+
+from lab.proxies import free_port, wait_until
 
 FAMILIES = ("tcp", "unix")
 # How a stream ended, as its reader saw it.
@@ -55,13 +56,13 @@ class Spot:
             return f"unix:{self.target}"
         return f"{self.target[0]}:{self.target[1]}"
 
-    def socket(self) -> socket.socket:
+    def unconnected(self) -> socket.socket:
         """A new socket of this family."""
         return socket.socket(socket.AF_UNIX if self.family == "unix" else socket.AF_INET)
 
     def listen(self, backlog: int = 1024) -> socket.socket:
         """A socket that listens there."""
-        server = self.socket()
+        server = self.unconnected()
         if self.family == "tcp":
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(self.target)
@@ -72,7 +73,7 @@ class Spot:
 
     def connect(self, receive_buffer: int | None = None, seconds: float = 20) -> socket.socket:
         """A connected client. A receive buffer has to be set before connecting."""
-        client = self.socket()
+        client = self.unconnected()
         client.settimeout(seconds)
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -240,7 +241,7 @@ def crowded(server: socket.socket, spot: Spot) -> Iterator[None]:
     waiting: list[socket.socket] = []
     try:
         for _ in range(8):
-            client = spot.socket()
+            client = spot.unconnected()
             client.settimeout(0.3)
             try:
                 client.connect(spot.target)

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from lab import envoy, procfs
 
@@ -227,7 +227,7 @@ class Proxy:
     started_at: float = field(default=0.0, init=False)
     _was_asked_to_end: bool = field(default=False, init=False)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         # World-readable, because nginx's worker gives up root.
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-lab-"))
         self.folder.chmod(0o755)
