@@ -101,6 +101,11 @@ acceptance: release ## Transfers, resets, idle memory, chaos, failover, reloads,
 	@scripts/install.sh acceptance
 	scripts/acceptance/run.py $(ONLY)
 
+.PHONY: ends-compare
+ends-compare: release ## How sessions end through Sluice, HAProxy and nginx; fails where Sluice delivers less
+	@scripts/install.sh acceptance bench
+	scripts/ends-compare.py
+
 .PHONY: drill
 drill: release ## Endpoints are killed, stopped, closed, made to reset: no session may fail for a connect (QUICK=1)
 	@scripts/install.sh acceptance

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ends_sockets import Spot
 
@@ -43,37 +44,41 @@ def spelled(keys: Keys) -> list[str]:
     return lines
 
 
-def configuration(
-    listen: Sequence[Spot],
-    endpoints: Sequence[Spot],
-    *,
-    route: Keys | None = None,
-    upstream: Keys | None = None,
-    top: Keys | None = None,
-) -> str:
-    """One route, `main`, with the given keys at the route, its upstream and the top."""
-    addresses = ", ".join(f'"{spot.text}"' for spot in listen)
-    targets = ", ".join(f'"{spot.text}"' for spot in endpoints)
-    lines = spelled(
-        {"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"} | dict(top or {})
-    )
-    lines += ["routes:", "  main:", f"    listen: [{addresses}]", "    to: main"]
-    lines += [f"    {line}" for line in spelled(route or {})]
-    lines += ["upstreams:", "  main:", f"    endpoints: [{targets}]"]
-    lines += [f"    {line}" for line in spelled(upstream or {})]
+@dataclass(frozen=True)
+class Way:
+    """A route with an upstream of its own, and their keys."""
+
+    listen: Spot
+    endpoints: Sequence[Spot]
+    route: Keys = field(default_factory=dict)
+    upstream: Keys = field(default_factory=dict)
+
+
+def configuration(ways: Mapping[str, Way], top: Keys | None = None) -> str:
+    """The file, with the given keys at the top."""
+    standard = {"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"}
+    lines = spelled(standard | dict(top or {})) + ["routes:"]
+    for name, way in ways.items():
+        lines += [f"  {name}:", f'    listen: "{way.listen.text}"', f"    to: {name}"]
+        lines += [f"    {line}" for line in spelled(way.route)]
+    lines.append("upstreams:")
+    for name, way in ways.items():
+        targets = ", ".join(f'"{spot.text}"' for spot in way.endpoints)
+        lines += [f"  {name}:", f"    endpoints: [{targets}]"]
+        lines += [f"    {line}" for line in spelled(way.upstream)]
     return "\n".join(lines) + "\n"
 
 
 def proxy(
-    listen: Spot | Sequence[Spot],
+    listen: Spot,
     *endpoints: Spot,
     route: Keys | None = None,
     upstream: Keys | None = None,
     top: Keys | None = None,
 ) -> Sluice:
     """Sluice (not started yet) with one route to the endpoints."""
-    spots = [listen] if isinstance(listen, Spot) else listen
-    return Sluice(configuration(spots, endpoints, route=route, upstream=upstream, top=top))
+    way = Way(listen, endpoints, route or {}, upstream or {})
+    return Sluice(configuration({"main": way}, top))
 
 
 def end_record(sluice: Sluice, seconds: float = 10) -> Line:

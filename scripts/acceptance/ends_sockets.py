@@ -26,6 +26,8 @@ from lab.proxies import free_port, wait_until
 FAMILIES = ("tcp", "unix")
 # How a stream ended, as its reader saw it.
 ORDERLY, RESET, TIMEOUT, OPEN = "orderly end", "reset", "timeout", "still open"
+# How writing ended, besides a reset.
+EPIPE = "EPIPE"
 # A small receive buffer: what a slow reader has not read waits in the proxy, where it can be lost.
 SMALL_BUFFER_BYTES = 8_192
 READ_BYTES = 65_536

@@ -59,7 +59,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Route:
-    """Where one route listens and which endpoints answer; all are `address:port`."""
+    """Where one route listens and which endpoints answer; all are `address:port` or `unix:path`."""
 
     name: str
     listen: list[str]
@@ -148,9 +148,14 @@ def haproxy_text(settings: Settings, room: Room) -> str:
         lines.append(f"  timeout client {route.idle or '1h'}")
         lines.append(f"  timeout server {route.idle or '1h'}")
         lines.append(f"  maxconn {sessions}")
-        lines += [f"  bind {address}" for address in route.listen]
-        lines += [f"  server s{index} {address}" for index, address in enumerate(route.to)]
+        lines += [f"  bind {haproxy_address(address)}" for address in route.listen]
+        lines += [f"  server s{n} {haproxy_address(to)}" for n, to in enumerate(route.to)]
     return "\n".join(lines) + "\n"
+
+
+def haproxy_address(address: str) -> str:
+    """An address in HAProxy's words."""
+    return address.replace("unix:", "unix@", 1) if address.startswith("unix:") else address
 
 
 def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
@@ -350,6 +355,7 @@ class Proxy:
             int(address.rpartition(":")[2])
             for route in self.settings.routes
             for address in route.listen
+            if not address.startswith("unix:")
         )
         try:
             wait_until(
