@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """How sessions end through Sluice, HAProxy and nginx: prints where they differ.
 
-Fails where Sluice delivers fewer bytes than the better of the two, where a TCP reader sees an orderly
-end of a stream that was cut, and where it sees none of a stream that was complete. Cells in which the
-reader does not read for longer than `flush_timeout` are shown and not judged: how long to wait for
-such a reader is a setting. `--table` writes the second table of docs/ends.md.
+Fails where Sluice delivers fewer bytes than the better of the two, where a TCP reader sees an
+orderly end of a stream that was cut, and where it sees none of a stream that was complete. Cells in
+which the reader does not read for longer than `flush_timeout` are shown and not judged: how long to
+wait for such a reader is a setting. `--table` writes the second table of docs/ends.md.
 
 HAProxy runs in `mode tcp` with every timeout at a minute, once with `option splice-*` and once
 without; nginx with `proxy_half_close on` and `proxy_timeout 1m`.

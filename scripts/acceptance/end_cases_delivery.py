@@ -177,6 +177,7 @@ def case_2(report: Report) -> None:
 def one_more_byte(report: Report, families: tuple[str, str], sends: str, how: str) -> None:
     """The side that has sent everything is closed; then the other one, still reading, sends."""
     with pair(families, sends) as session:
+        reader = Reader(session.reader, ANSWER_RATE)
         if how == "at once":
             # The byte, the answer's last part and its end are all there when the proxy looks.
             session.sender.sendall(pattern(ANSWER_BYTES // 10))
@@ -184,11 +185,14 @@ def one_more_byte(report: Report, families: tuple[str, str], sends: str, how: st
             with stopped(session.sluice):
                 session.sender.close()
                 session.reader.sendall(b"!")
+            reader.start()
         else:
             size = ANSWER_BYTES
-            sending(session.sender, size, session.sender.close).join(20)
-        reader = Reader(session.reader, ANSWER_RATE)
-        reader.start()
+            sending(session.sender, size, lambda: None).join(20)
+            reader.start()
+            # A kernel whose side has closed answers a byte with a reset, and drops what is unsent.
+            wait_acknowledged(session.sender)
+            session.sender.close()
         for _ in range(1 if how == "one" else 10):
             time.sleep(0.1)
             try:

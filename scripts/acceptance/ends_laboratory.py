@@ -22,6 +22,7 @@ from ends_matrix import (
     NEVER,
     NEVER_SECONDS,
     ONE,
+    RESETS,
     SENDS,
     SHORT_FLUSH,
     SILENT,
@@ -181,15 +182,16 @@ class Run:
             self.source.sendall(pattern(STREAM_BYTES))
             if end == FINISH:
                 self.source.shutdown(socket.SHUT_WR)
-            elif end == CLOSE:
-                self.source.close()
             elif end != SILENT:
-                if self.source.family == socket.AF_INET:
+                # What a kernel has not sent when its side fails is lost, whatever a proxy does. A side
+                # that has closed fails when a byte arrives for it: its kernel sends a reset.
+                can_lose = end != CLOSE or self.cell.manner in SENDS
+                if can_lose and self.source.family == socket.AF_INET:
                     self._wait_acknowledged()
-                if end == UNREAD:
-                    self.source.close()
-                else:
+                if end == RESETS:
                     reset(self.source)
+                else:
+                    self.source.close()
         except OSError as error:
             self.is_acknowledged = False
             self.writes = f"the source could not send: {error}"

@@ -83,6 +83,16 @@ class Cell:
         )
 
 
+def in_words(is_whole: bool, ending: str) -> str:
+    """What a reader received, in the words of a table."""
+    ends = {
+        ORDERLY: "then an orderly end",
+        RESET: "then a reset",
+        TIMEOUT: "and the session stays open",
+    }
+    return f"{'everything' if is_whole else 'a part'}, {ends.get(ending, ending)}"
+
+
 @dataclass(frozen=True)
 class Result:
     """What both sides of a cell saw. `writes` is how the reader's own writing ended, `answered` how
@@ -116,20 +126,13 @@ class Result:
     @property
     def outcome(self) -> str:
         """What the reader received, in the words of a table."""
-        amount = "everything" if self.received == STREAM_BYTES else "a part"
-        ends = {
-            ORDERLY: "then an orderly end",
-            RESET: "then a reset",
-            TIMEOUT: "and the session stays open",
-        }
-        return f"{amount}, {ends.get(self.ending, self.ending)}"
+        return in_words(self.received == STREAM_BYTES, self.ending)
 
     @property
     def other_outcome(self) -> str:
         """What became of the bytes that the reader sent, in the words of a table."""
         if self.cell.end == FINISH:
-            amount = "everything" if self.answer == self.answered else "a part"
-            return f"{amount}, then {self.answer_ending}"
+            return in_words(self.answer == self.answered, self.answer_ending)
         if self.cell.manner == FLOOD and self.cell.end != SILENT:
             return "writing fails" if self.writes in (EPIPE, RESET) else f"writing {self.writes}"
         return "–"
