@@ -13,6 +13,8 @@ without; nginx with `proxy_half_close on` and `proxy_timeout 1m`.
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +56,18 @@ def faults(results: dict[str, list[Result]]) -> list[str]:
     return found
 
 
+def versions() -> str:
+    """Which programs the others are."""
+    found = []
+    for kind in ("haproxy", "nginx"):
+        said = subprocess.run(
+            [str(proxies.binary_of(kind)), "-v"], capture_output=True, text=True, check=True
+        )
+        number = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+        found.append(f"{NAMES[kind]} {number[0] if number else 'of an unknown version'}")
+    return " and ".join(found)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", action="store_true", help="write the table of docs/ends.md")
@@ -67,7 +81,7 @@ def main() -> int:
     named = {NAMES[kind]: some for kind, some in results.items()}
     print(table(("one side", "the other side", *named), compared_rows(named)))
     if arguments.table:
-        write("compared", compared_table(named))
+        write("compared", f"With {versions()}:\n\n{compared_table(named)}")
     for kind, some in results.items():
         false_ends = sum(is_false_end(result) for result in some)
         short = sum(result.outcome.startswith("a part") for result in some)

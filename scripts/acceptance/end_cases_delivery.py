@@ -283,14 +283,13 @@ def case_6(report: Report) -> None:
             waited = time.monotonic() - began
             sending(session.sender, 100_000, session.sender.close)
             reader.finish(20)
-            readers[number] = (reader, waited)
+            readers[number] = reader, waited
 
-    threads = [
-        threading.Thread(target=answer_late, args=(number, *variant), daemon=True)
-        for number, variant in enumerate(variants)
-    ]
-    for thread in threads:
+    threads = []
+    for number, variant in enumerate(variants):
+        thread = threading.Thread(target=answer_late, args=(number, *variant), daemon=True)
         thread.start()
+        threads.append(thread)
     for number, (families, sends) in enumerate(variants):
         threads[number].join(LATE_SECONDS + 60)
         if number not in readers:

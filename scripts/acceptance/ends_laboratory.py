@@ -183,8 +183,8 @@ class Run:
             if end == FINISH:
                 self.source.shutdown(socket.SHUT_WR)
             elif end != SILENT:
-                # What a kernel has not sent when its side fails is lost, whatever a proxy does. A side
-                # that has closed fails when a byte arrives for it: its kernel sends a reset.
+                # What a kernel has not sent when its side fails is lost, whatever a proxy does. A
+                # side that has closed fails when a byte arrives for it: its kernel sends a reset.
                 can_lose = end != CLOSE or self.cell.manner in SENDS
                 if can_lose and self.source.family == socket.AF_INET:
                     self._wait_acknowledged()
