@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ends_sockets import Spot
 
-from lab.proxies import binary_of
 from lab.sluice import Line, Sluice
 
 Keys = Mapping[str, str]
-# Names that keys had before, for runs against an older program. None: it has no such key.
-OLD_KEYS: Mapping[str, str | None] = {
-    "half_close_timeout": "half_close",
-    "flush_timeout": "linger",
-    "drop_silent_clients": None,
-    "avoid_time_wait": None,
-}
 
 
-@functools.cache
-def has_new_keys() -> bool:
-    """Whether the program knows the names that the checks use."""
-    schema = subprocess.run(
-        [str(binary_of("sluice")), "schema"], capture_output=True, text=True, check=True
-    )
-    return "half_close_timeout" in schema.stdout
-
-
-def spelled(keys: Keys) -> list[str]:
-    """`key: value` for each, as the program wants it."""
-    lines = []
-    for key, value in keys.items():
-        name = key if has_new_keys() else OLD_KEYS.get(key, key)
-        if name is not None:
-            lines.append(f"{name}: {value}")
-    return lines
+def lines_of(keys: Keys) -> list[str]:
+    """`key: value` for each."""
+    return [f"{key}: {value}" for key, value in keys.items()]
 
 
 @dataclass(frozen=True)
@@ -57,15 +33,15 @@ class Way:
 def configuration(ways: Mapping[str, Way], top: Keys | None = None) -> str:
     """The file, with the given keys at the top."""
     standard = {"workers": "1", "log": "{access: stdout}", "shutdown": "{drain: 1s}"}
-    lines = spelled(standard | dict(top or {})) + ["routes:"]
+    lines = lines_of(standard | dict(top or {})) + ["routes:"]
     for name, way in ways.items():
         lines += [f"  {name}:", f'    listen: "{way.listen.text}"', f"    to: {name}"]
-        lines += [f"    {line}" for line in spelled(way.route)]
+        lines += [f"    {line}" for line in lines_of(way.route)]
     lines.append("upstreams:")
     for name, way in ways.items():
         targets = ", ".join(f'"{spot.text}"' for spot in way.endpoints)
         lines += [f"  {name}:", f"    endpoints: [{targets}]"]
-        lines += [f"    {line}" for line in spelled(way.upstream)]
+        lines += [f"    {line}" for line in lines_of(way.upstream)]
     return "\n".join(lines) + "\n"
 
 
