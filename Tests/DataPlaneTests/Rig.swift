@@ -37,6 +37,13 @@ struct RigPlan {
   }
 }
 
+extension RigPlan {
+  /// Has the last endpoint be tried after all others: which of several is tried next is left to chance.
+  mutating func makeLastASpare() {
+    upstreams[0].endpoints[upstreams[0].endpoints.count - 1].priority = 1
+  }
+}
+
 extension EndpointPlan {
   /// An endpoint at a port of the fake network.
   init(port: UInt16, weight: Int = 1, sessionsMax: Int? = nil, priority: Int = 0) {
@@ -59,10 +66,10 @@ final class Reports: @unchecked Sendable {
     all.compactMap { if case .acceptResumed(let reason) = $0 { reason } else { nil } }
   }
   var versions: [Int] {
-    all.compactMap { if case .using(let version) = $0 { version } else { nil } }
+    all.compactMap { if case .using(let version, _) = $0 { version } else { nil } }
   }
-  /// The upstreams whose waiting rooms want to be attended to.
-  var roomsOccupied: [UpstreamState] {
+  /// The upstreams whose queues want to be attended to.
+  var queuesOccupied: [UpstreamState] {
     all.compactMap { if case .waiting(let upstream) = $0 { upstream } else { nil } }
   }
   var refusals: [Errno] {
@@ -96,8 +103,8 @@ final class Rig {
   private let rings: [RecordRing]
   private let taker = RecordTaker()
   let reports: [Reports]
-  /// Those who attend to waiting rooms, as the control loop does, and when they want to look.
-  private var keepers: [(keeper: RoomKeeper, lookAt: Instant)] = []
+  /// What attends to queues, as the control loop does, and when it is to look.
+  private var pacers: [(pacer: QueuePacer, lookAt: Instant)] = []
   private var keptReports: [Int] = []
   private var clientCount: UInt16 = 0
   /// The address of the client that arrived last.
@@ -200,26 +207,26 @@ final class Rig {
     leaving.removeAll { $0.version <= ledger.confirmedVersion }
   }
 
-  /// Looks at the waiting rooms whose time has come. Returns whether any was looked at.
+  /// Looks at the queues whose time has come. Returns whether any was looked at.
   @discardableResult
-  func keepRooms() -> Bool {
+  func paceQueues() -> Bool {
     keptReports += Array(repeating: 0, count: reports.count - keptReports.count)
     for (number, reports) in reports.enumerated() {
-      for upstream in reports.roomsOccupied.dropFirst(keptReports[number]) {
-        precondition(!keepers.contains { $0.keeper.upstream === upstream }, "attended to twice")
-        keepers.append((RoomKeeper(upstream, now: kernel.time), kernel.time))
+      for upstream in reports.queuesOccupied.dropFirst(keptReports[number]) {
+        precondition(!pacers.contains { $0.pacer.upstream === upstream }, "attended to twice")
+        pacers.append((QueuePacer(upstream, now: kernel.time), kernel.time))
       }
-      keptReports[number] = reports.roomsOccupied.count
+      keptReports[number] = reports.queuesOccupied.count
     }
     var hasLooked = false
-    for position in keepers.indices where keepers[position].lookAt <= kernel.time {
+    for position in pacers.indices where pacers[position].lookAt <= kernel.time {
       hasLooked = true
-      let next = keepers[position].keeper.look(topology, now: kernel.time) { worker, message in
+      let next = pacers[position].pacer.look(topology, now: kernel.time) { worker, message in
         workers[worker].link.inbox.post(message)
       }
-      keepers[position].lookAt = next ?? .distantFuture
+      pacers[position].lookAt = next ?? .distantFuture
     }
-    keepers.removeAll { $0.lookAt == .distantFuture }
+    pacers.removeAll { $0.lookAt == .distantFuture }
     return hasLooked
   }
 
@@ -254,7 +261,7 @@ final class Rig {
         turns += 1
         if kernel.lastWait.count > 0 || kernel.lastWait.timeoutMilliseconds == 0 { isQuiet = false }
       }
-      if keepRooms() { isQuiet = false }
+      if paceQueues() { isQuiet = false }
       if isQuiet, !kernel.carryAll() { return turns }
       precondition(turns < turnsMax, "no rest after \(turns) turns; \(kernel.label)")
     }
@@ -308,11 +315,11 @@ final class Rig {
         let (up, down) = (session.pointee.upload, session.pointee.download)
         let sides = (session.pointee.downstream.flags, session.pointee.upstream.flags)
         let age = worker.now.nanoseconds(since: session.pointee.lastMovedAt) / 1_000_000
-        let timer = worker.timers.isScheduled(index)
+        let timer = worker.sessions.timers.isScheduled(index)
         found.append(
           """
           \(session.pointee.client) \(session.pointee.state) \
-          up \(up.stage) kept \(up.keptBytes) down \(down.stage) kept \(down.keptBytes) \
+          up \(up.stage) pending \(up.pendingBytes) down \(down.stage) pending \(down.pendingBytes) \
           flags \(sides.0.rawValue) \(sides.1.rawValue) still for \(age) ms, timer \(timer)
           """)
       }
@@ -331,10 +338,10 @@ final class Rig {
       found.append("the listener \(listener.name) is named")
     }
     for upstream in topology.upstreams {
-      let (state, room) = (upstream.state, upstream.state.room)
+      let (state, queue) = (upstream.state, upstream.state.queue)
       if state.sessions.value != 0 { found.append("\(state.sessions.value) at \(upstream.name)") }
       if state.retrying.value != 0 { found.append("\(state.retrying.value) retries") }
-      if room.isOccupied || room.headKind != nil { found.append("somebody waits") }
+      if queue.isOccupied || queue.head != nil { found.append("something waits") }
     }
     for endpoint in topology.endpoints {
       let count = endpoint.state.sessions.value
@@ -345,7 +352,7 @@ final class Rig {
       if worker.link.load.value != 0 { found.append("\(worker.link.load.value) as load") }
       if worker.sessions.count != 0 { found.append("\(worker.sessions.count) in the slab") }
       if worker.relay.keptBytes != 0 { found.append("\(worker.relay.keptBytes) bytes kept") }
-      if worker.timers.count > 1 { found.append("\(worker.timers.count) timers") }
+      if worker.sessions.timers.count > 0 { found.append("\(worker.sessions.timers.count) timers") }
     }
     return found
   }

@@ -215,7 +215,7 @@ final class Schedule {
       changes += 1
     case 17 where chaos.below(2) == 0: rig.post(.use(rig.topology))
     case 18 where chaos.below(4) == 0: collect()
-    case 19: rig.keepRooms()
+    case 19: rig.paceQueues()
     default: actSomebody()
     }
     rig.noteReports()

@@ -91,7 +91,8 @@ struct ConnectTests {
     let record = try proxy.record()
     #expect(record["end"] == "reset")
     #expect(record["by"] == "downstream")
-    #expect(record["phase"] == "connecting")
+    // It depends on whether the reset comes before the proxy has accepted it.
+    #expect(["inspecting", "connecting"].contains(record["phase"]))
   }
 }
 

@@ -73,6 +73,20 @@ struct OutlierTests {
       try adminPage("/metrics", of: proxy).contains("sluice_endpoint_ejections_total\(labels) 1\n"))
   }
 
+  @Test("Without `outlier`, one that breaks before a byte has come back is not ejected")
+  func breakingByDefault() throws {
+    let broken = try Server { connection in
+      _ = try connection.receive(1)
+      connection.reset()
+    }
+    let server = try Server.named("a")
+    let proxy = try proxy([broken.address, server.address], nil)
+    for _ in 0..<20 { _ = try? Connection(proxy.address()).ask("x") }
+    let records = try proxy.records(20)
+    #expect(records.count { $0["endpoint"] == broken.address } == 10)
+    #expect(!proxy.program.errorText.contains("ejected"))
+  }
+
   @Test("With `outlier: off`, or with a single endpoint, nothing is ejected and nothing counted")
   func nothing() throws {
     let (refusing, server) = (try RefusingPort(), try Server.named("a"))

@@ -139,7 +139,7 @@ class Result:
 
 
 def cells() -> Iterator[Cell]:
-    """All of them. A unix socket cannot reset: closing with input unread is its way to do so."""
+    """All of them. A unix socket cannot reset."""
     for side, end, manner, listener, endpoint in itertools.product(
         SIDES, ENDS, MANNERS, FAMILIES, FAMILIES
     ):
@@ -153,7 +153,8 @@ def endings(cell: Cell) -> tuple[str, ...]:
     """How the stream may end for the reader once everything has arrived."""
     if cell.end == SILENT:
         return (TIMEOUT,)
-    if cell.end in IN_ORDER:
+    # Closing a unix socket loses nothing that was written to it, whatever was left unread.
+    if cell.end in IN_ORDER or cell.source_family == "unix":
         return (ORDERLY,)
     # Over a unix socket there is no reset: a stream that was cut may look complete.
     return (RESET,) if cell.reader_family == "tcp" else (RESET, ORDERLY)
@@ -183,4 +184,4 @@ def is_false_end(result: Result) -> bool:
     cell = result.cell
     if cell.reader_family != "tcp" or cell.manner == NEVER:
         return False
-    return (result.ending == ORDERLY) != (cell.end in IN_ORDER)
+    return (result.ending == ORDERLY) != (endings(cell) == (ORDERLY,))

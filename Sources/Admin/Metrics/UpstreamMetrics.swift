@@ -57,7 +57,7 @@ extension UpstreamMetrics {
     isInPanic = upstream.state.serving == .panic
     isServing = upstream.state.serving != .none && (healthyEndpoints > 0 || isInPanic)
     let statistics = upstream.state.statistics()
-    let waiting = upstream.state.room.waiting
+    let waiting = upstream.state.queue.waiting
     sessions = UInt64(upstream.state.sessions.value)
     queue.now = UInt64(waiting.queued)
     queue.count = statistics.queued

@@ -11,8 +11,11 @@ extension ControlPlane {
   /// A worker has something to say.
   func receive(_ report: WorkerReport, of worker: Int) {
     switch report {
-    case .using(let version):
+    case .using(let version, _):
+      // The topology that came along is freed here, if this was the last reference to it.
       running?.note(worker: worker, isUsing: version)
+    case .released:
+      return
     case .listenRefused(let listener, let errno):
       logger.warning(
         "a listener cannot be watched; trying again",

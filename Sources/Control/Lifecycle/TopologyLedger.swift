@@ -327,7 +327,10 @@ final class TopologyLedger {
     let quietRoutes = routes.quiet(beyond: confirmed) { $0.sessions.value == 0 }
     // Sessions at endpoints that are gone are still its own, should it come back.
     let quietUpstreams = upstreams.quiet(beyond: confirmed) { $0.sessions.value == 0 }
-    let quietEndpoints = endpoints.quiet(beyond: confirmed) { !$0.state.isNamed }
+    // A place that is on its way to a session names no endpoint yet.
+    let quietEndpoints = endpoints.quiet(beyond: confirmed) {
+      !$0.state.isNamed && $0.state.sessions.value == 0
+    }
     // Records of their last sessions are in the rings by now, and are read by the next pass at last.
     let found = [quietListeners, quietRoutes, quietUpstreams, quietEndpoints]
     if !found.allSatisfy(\.isEmpty) {

@@ -175,6 +175,7 @@ extension SessionEnd.Phase {
   /// The word of the logs.
   var word: StaticString {
     switch self {
+    case .inspecting: "inspecting"
     case .waiting: "waiting"
     case .connecting: "connecting"
     case .relaying: "relaying"
@@ -195,6 +196,7 @@ extension SessionEnd.Reason {
     case .unreachable: "unreachable"
     case .idle: "idle"
     case .halfCloseTimeout: "half_close_timeout"
+    case .flushTimeout: "flush_timeout"
     case .connectRefused: "connect_refused"
     case .connectTimedOut: "connect_timed_out"
     case .connectFailed: "connect_failed"

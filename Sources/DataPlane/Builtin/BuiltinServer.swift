@@ -78,7 +78,7 @@ final class BuiltinListener {
 final class BuiltinLoop: LoopCore {
   private struct Connection: ~Copyable {
     let service: BuiltinService
-    var side: Side
+    var side: DataPlane.Connection
     /// What was read and could not be sent back yet.
     var kept: [UInt8] = []
     /// How far the stream of characters has come.
@@ -196,7 +196,8 @@ final class BuiltinLoop: LoopCore {
       let index = connections.insert(
         Connection(
           service: listeners[position].service,
-          side: Side(socket: SocketHandle(owning: descriptor), generation: lastGeneration)))
+          side: DataPlane.Connection(
+            socket: SocketHandle(owning: descriptor), generation: lastGeneration)))
       guard let connection = connections.find(index) else { return }
       connection.pointee.side.flags = .writable
       let token = Token(.downstream, index: index, generation: lastGeneration)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moving bytes: one piece of code for both directions of every session of a worker.
+// Moving bytes: one piece of code for both flows of every session of a worker. `fill` takes bytes from a
+// connection into a flow's pending bytes, `drain` takes them from there into the other connection.
 //
-// Backpressure is a rule of order: what is kept goes out before anything is read, and nothing is
-// read while the destination has no room. So a direction keeps at most what one read brought, and a
+// Backpressure is a rule of order: pending bytes go out before anything is read, and nothing is
+// read while the destination has no room. So a flow holds at most what one read brought, and a
 // slow reader stops its sender through TCP's own window, however long it takes.
 //
-// Copying reads into one buffer that all sessions of the worker share and writes from there at once;
+// A read goes into one buffer that all sessions of the worker share, and is written from there at once;
 // only what the destination does not take gets memory of its own. When reads keep filling the
 // buffer, bytes are moved through a pipe with splice(2) instead: for bulk that halves the cost, for
 // small messages it adds a call. SPLICE_F_MORE is never used: it holds the tail of a message back
@@ -17,28 +18,32 @@
 
 import Reactor
 
-/// What moved a direction as far as it can go for now.
-enum PumpEnd: Equatable {
+/// What moved a flow as far as it can go for now.
+enum FlowStep: Equatable {
   /// Nothing can be done until an event comes.
   case waiting
-  /// The source has ended and everything has been delivered: the destination is to be told.
-  case finished
   /// There is more to do, but it is the turn of others.
   case budgetSpent
-  /// The source, which has failed, has given everything that was left in it, and it was delivered.
-  case exhausted
-  /// The source has failed now. What it sent before has been read, but perhaps not delivered.
+  /// The kernel lacks memory for the transfer; to be tried again after a while.
+  case starved
+  /// The source has finished in order, and the destination's kernel has everything: it is to be told.
+  case ended
+  /// The source has failed, and the destination's kernel has everything that came before.
+  case cut
+  /// Reading has found that the source has failed: nothing more will come from it.
   case sourceFailed(Errno)
-  /// The destination has failed now.
+  /// Writing has found that the destination can be sent nothing more.
   case destinationFailed(Errno)
 }
 
 /// The resources with which a worker moves bytes. Not thread-safe: a worker owns it.
 struct Relay<K: Kernel>: ~Copyable {
   private let kernel: K
-  /// Read into and written from at once; holds nothing between two calls of `pump`.
+  /// Read into and written from at once; holds nothing between two calls of `move`.
   private let buffer: UnsafeMutableRawBufferPointer
   private(set) var pipes: PipePool<K>
+  /// When the worker lets bytes gather.
+  var coalescing: Coalescing
   /// How many bytes all sessions keep in memory of their own.
   private(set) var keptBytes = 0
 
@@ -48,11 +53,14 @@ struct Relay<K: Kernel>: ~Copyable {
   private static var smallSpliceBytes: Int { 16 << 10 }
   private static var smallSplicesForCopying: UInt8 { 2 }
 
-  init(kernel: K, bufferBytes: Int, pipes: consuming PipePool<K>) {
+  init(
+    kernel: K, bufferBytes: Int, pipes: consuming PipePool<K>, coalescing: Coalescing
+  ) {
     precondition(bufferBytes > 0)
     precondition(bufferBytes <= Int(UInt32.max))
     self.kernel = kernel
     self.pipes = pipes
+    self.coalescing = coalescing
     buffer = .allocate(byteCount: bufferBytes, alignment: 4096)
   }
 
@@ -61,136 +69,123 @@ struct Relay<K: Kernel>: ~Copyable {
     buffer.deallocate()
   }
 
-  /// Moves what can be moved from `source` to `destination`, about `budget` bytes at most. Says when the
-  /// stream has ended and everything before its end has been delivered.
-  mutating func pump(
-    _ direction: inout Direction, from source: inout Side, to destination: inout Side,
+  /// Moves what can be moved from `source` to `destination`, about `budget` bytes at most.
+  mutating func move(
+    _ flow: inout Flow, from source: inout Connection, to destination: inout Connection,
     budget: Int
-  ) -> PumpEnd {
+  ) -> FlowStep {
     var budget = budget
     while true {
-      if direction.isOver { return .waiting }
-      if direction.keptBytes > 0 {
-        if let end = deliverKept(&direction, to: &destination) { return end }
-        continue
+      if flow.pendingBytes > 0, let step = drain(&flow, into: &destination) {
+        keepPending(&flow)
+        return step
       }
-      assert(direction.pipe == nil)
-      if direction.stage == .ended {
-        if source.flags.contains(.failed) { return .exhausted }
-        direction.stage = .finished
-        return .finished
+      switch flow.stage {
+      case .open: break
+      case .ended: return .ended
+      case .cut: return .cut
+      case .passed, .broken: return .waiting
       }
       guard source.flags.contains(.readable), destination.flags.contains(.writable) else {
         return .waiting
       }
       guard budget > 0 else { return .budgetSpent }
-      let end =
-        direction.isBulk
-        ? spliceOnce(&direction, from: &source, to: &destination, &budget)
-        : copyOnce(&direction, from: &source, to: &destination, &budget)
-      if let end { return end }
+      if let step = fill(&flow, from: &source, &budget) { return step }
     }
   }
 
-  /// Forgets what a direction keeps, and that it would have moved anything.
-  mutating func abandon(_ direction: inout Direction) {
-    releaseKept(&direction)
-    direction.stage = .abandoned
+  /// Reads what the source of a broken flow still sends, about `budget` bytes at most, and forgets it, so
+  /// that the source is not stopped by what nobody takes, and its end is found. Returns whether there may
+  /// be more.
+  mutating func discard(_ flow: inout Flow, from source: inout Connection, budget: Int) -> Bool {
+    assert(flow.stage == .broken)
+    var budget = budget
+    while source.flags.contains(.readable) {
+      guard budget > 0 else { return true }
+      switch kernel.receive(source.socket.rawValue, into: buffer) {
+      case .moved(let count):
+        budget -= count
+      case .wouldBlock:
+        source.flags.remove(.readable)
+      case .endOfStream:
+        source.flags.remove(.readable)
+        source.flags.insert(.hungUp)
+      case .failed(let errno) where errno.isShortage:
+        return true
+      case .failed(let errno):
+        source.noteFailure(errno)
+        source.flags.remove(.readable)
+      }
+    }
+    return false
   }
 
-  // MARK: Copying
+  /// Forgets a flow's pending bytes: its destination can be sent nothing.
+  mutating func breakOff(_ flow: inout Flow) {
+    releasePending(&flow)
+    if flow.stage != .passed { flow.stage = .broken }
+  }
 
-  private mutating func copyOnce(
-    _ direction: inout Direction, from source: inout Side, to destination: inout Side,
-    _ budget: inout Int
-  ) -> PumpEnd? {
+  /// Forgets a flow's pending bytes, in whatever stage it is.
+  mutating func releasePending(_ flow: inout Flow) {
+    if let pending = flow.pending {
+      assert(pending != buffer.baseAddress)
+      pending.deallocate()
+      keptBytes -= Int(flow.pendingOffset) + Int(flow.pendingBytes)
+      flow.pending = nil
+    }
+    if let index = flow.pipe {
+      pipes.giveBack(index, isEmpty: flow.pendingBytes == 0)
+      flow.pipe = nil
+    }
+    flow.pendingOffset = 0
+    flow.pendingBytes = 0
+  }
+
+  // MARK: Filling
+
+  /// Takes bytes from the source; `nil` when the flow goes on: with pending bytes, or at its end.
+  private mutating func fill(
+    _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
+  ) -> FlowStep? {
+    assert(flow.pendingBytes == 0)
+    assert(flow.pipe == nil)
+    return flow.isBulk
+      ? fillPipe(&flow, from: &source, &budget) : fillBuffer(&flow, from: &source, &budget)
+  }
+
+  private mutating func fillBuffer(
+    _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
+  ) -> FlowStep? {
     switch kernel.receive(source.socket.rawValue, into: buffer) {
     case .moved(let count):
       budget -= count
+      flow.pending = buffer.baseAddress
+      flow.pendingBytes = UInt32(count)
       if count == buffer.count {
-        noteFullRead(&direction)
+        noteFullRead(&flow)
       } else {
-        direction.fullReads = 0
+        flow.fullReads = 0
         // A short read has emptied the socket, unless an end waits behind it.
         if source.flags.isDisjoint(with: [.hungUp, .readsInPieces]) {
           source.flags.remove(.readable)
         }
       }
-      return deliver(count, &direction, to: &destination)
-    case .wouldBlock: noteNothing(&direction, from: &source)
-    case .endOfStream:
-      source.flags.remove(.readable)
-      direction.stage = .ended
-    case .failed(let errno): return noteFailure(errno, &direction, of: &source)
+    case .wouldBlock: noteNothing(&flow, from: &source)
+    case .endOfStream: noteEndOfStream(&flow, from: &source)
+    case .failed(let errno): return noteFailure(errno, &flow, of: &source)
     }
     return nil
   }
 
-  private func noteNothing(_ direction: inout Direction, from source: inout Side) {
-    source.flags.remove(.readable)
-    // Nothing will ever arrive at a socket that has failed.
-    if source.flags.contains(.failed) { direction.stage = .ended }
-  }
-
-  private func noteFailure(
-    _ errno: Errno, _ direction: inout Direction, of source: inout Side
-  ) -> PumpEnd? {
-    source.flags.remove(.readable)
-    // The first failure is judged by the session: another endpoint may serve it.
-    guard source.flags.contains(.failed) else { return .sourceFailed(errno) }
-    direction.stage = .ended
-    return nil
-  }
-
-  private mutating func deliver(
-    _ count: Int, _ direction: inout Direction, to destination: inout Side
-  ) -> PumpEnd? {
-    let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-    endDelay(of: direction, to: &destination)
-    switch kernel.send(destination.socket.rawValue, bytes) {
-    case .moved(let sent):
-      assert(sent <= count)
-      direction.bytes &+= UInt64(sent)
-      guard sent < count else { break }
-      keep(UnsafeRawBufferPointer(rebasing: bytes[sent...]), &direction)
-      destination.flags.remove(.writable)
-    case .wouldBlock, .endOfStream:
-      keep(bytes, &direction)
-      destination.flags.remove(.writable)
-    case .failed(let errno):
-      // Not one of these bytes was sent, so another endpoint may still get them.
-      keep(bytes, &direction)
-      return .destinationFailed(errno)
-    }
-    return nil
-  }
-
-  /// From the second time on what is sent must not wait for what was sent before.
-  private func endDelay(of direction: borrowing Direction, to destination: inout Side) {
-    guard direction.bytes > 0, destination.flags.contains(.delaysSecond) else { return }
-    destination.flags.remove(.delaysSecond)
-    kernel.setNoDelay(destination.socket.rawValue)
-  }
-
-  private func noteFullRead(_ direction: inout Direction) {
-    direction.fullReads &+= 1
-    guard direction.fullReads >= Relay.fullReadsForBulk else { return }
-    direction.fullReads = 0
-    direction.smallSplices = 0
-    direction.isBulk = true
-  }
-
-  // MARK: Splicing
-
-  /// Fills an empty pipe from the source; the next round empties it. When nothing can be spliced and
-  /// there may be more to it, a read finds out why: splice stops for good at urgent data, saying EAGAIN,
-  /// or 0 once the peer has finished, however much lies behind the mark. Only reading steps over it.
-  private mutating func spliceOnce(
-    _ direction: inout Direction, from source: inout Side, to destination: inout Side,
-    _ budget: inout Int
-  ) -> PumpEnd? {
-    guard let index = direction.pipe ?? pipes.take() else {
-      direction.isBulk = false
+  /// Fills an empty pipe from the source. When nothing can be spliced and there may be more to it, a read
+  /// finds out why: splice stops for good at urgent data, saying EAGAIN, or 0 once the peer has finished,
+  /// however much lies behind the mark. Only reading steps over it.
+  private mutating func fillPipe(
+    _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
+  ) -> FlowStep? {
+    guard let index = pipes.take() else {
+      flow.isBulk = false
       return nil
     }
     let pipe = pipes[index]
@@ -201,96 +196,136 @@ struct Relay<K: Kernel>: ~Copyable {
     case .moved(let count):
       assert(count <= asked)
       budget -= count
-      direction.pipe = index
-      direction.keptBytes = UInt32(count)
-      noteSplice(count, of: asked, &direction)
+      flow.pipe = index
+      flow.pendingBytes = UInt32(count)
+      noteSplice(count, of: asked, &flow)
       return nil
     case .failed(let errno) where errno != .invalidArgument:
       pipes.giveBack(index, isEmpty: true)
-      direction.pipe = nil
-      return noteFailure(errno, &direction, of: &source)
+      return noteFailure(errno, &flow, of: &source)
     case .failed:
       // A kind of socket that cannot be spliced.
-      direction.isBulk = false
+      flow.isBulk = false
     case .wouldBlock where source.flags.isDisjoint(with: [.hungUp, .readsInPieces]):
       pipes.giveBack(index, isEmpty: true)
-      direction.pipe = nil
-      noteNothing(&direction, from: &source)
+      noteNothing(&flow, from: &source)
       return nil
     case .wouldBlock, .endOfStream:
       break
     }
     pipes.giveBack(index, isEmpty: true)
-    direction.pipe = nil
-    return copyOnce(&direction, from: &source, to: &destination, &budget)
+    return fillBuffer(&flow, from: &source, &budget)
   }
 
-  private func noteSplice(_ count: Int, of asked: Int, _ direction: inout Direction) {
+  private func noteNothing(_ flow: inout Flow, from source: inout Connection) {
+    source.flags.remove(.readable)
+    // Nothing will ever arrive at a socket that has failed.
+    if source.flags.contains(.gone) { noteEndOfStream(&flow, from: &source) }
+  }
+
+  private func noteEndOfStream(_ flow: inout Flow, from source: inout Connection) {
+    source.flags.remove(.readable)
+    source.flags.insert(.hungUp)
+    flow.stage = source.flags.contains(.isCut) ? .cut : .ended
+  }
+
+  private func noteFailure(
+    _ errno: Errno, _ flow: inout Flow, of source: inout Connection
+  ) -> FlowStep? {
+    guard !errno.isShortage else { return .starved }
+    source.noteFailure(errno)
+    source.flags.remove(.readable)
+    // A unix peer that has closed has finished in order, and cannot be written to.
+    flow.stage = source.flags.contains(.isCut) ? .cut : .ended
+    return .sourceFailed(errno)
+  }
+
+  private func noteFullRead(_ flow: inout Flow) {
+    flow.fullReads &+= 1
+    guard flow.fullReads >= Relay.fullReadsForBulk else { return }
+    flow.fullReads = 0
+    flow.smallSplices = 0
+    flow.isBulk = true
+  }
+
+  private func noteSplice(_ count: Int, of asked: Int, _ flow: inout Flow) {
     guard count < min(Relay.smallSpliceBytes, asked) else {
-      direction.smallSplices = 0
+      flow.smallSplices = 0
       return
     }
-    direction.smallSplices &+= 1
-    if direction.smallSplices >= Relay.smallSplicesForCopying { direction.isBulk = false }
+    flow.smallSplices &+= 1
+    if flow.smallSplices >= Relay.smallSplicesForCopying { flow.isBulk = false }
   }
 
-  // MARK: What is kept
+  // MARK: Draining
 
-  /// Delivers what is kept; `nil` when all of it is gone.
-  private mutating func deliverKept(
-    _ direction: inout Direction, to destination: inout Side
-  ) -> PumpEnd? {
+  /// Delivers pending bytes; `nil` when all of them are with the destination's kernel.
+  private mutating func drain(
+    _ flow: inout Flow, into destination: inout Connection
+  ) -> FlowStep? {
     guard destination.flags.contains(.writable) else { return .waiting }
+    endDelay(of: flow, to: &destination)
     let result: Transfer
-    endDelay(of: direction, to: &destination)
-    if let index = direction.pipe {
+    if let index = flow.pipe {
       result = kernel.splice(
         from: pipes[index].readEnd, to: destination.socket.rawValue,
-        bytesMax: Int(direction.keptBytes))
+        bytesMax: Int(flow.pendingBytes))
     } else {
-      guard let kept = direction.kept else { preconditionFailure("kept bytes without a place") }
-      let rest = UnsafeRawBufferPointer(
-        start: kept + Int(direction.keptOffset), count: Int(direction.keptBytes))
-      result = kernel.send(destination.socket.rawValue, rest)
+      guard let pending = flow.pending else { preconditionFailure("pending bytes without a place") }
+      result = kernel.send(
+        destination.socket.rawValue,
+        UnsafeRawBufferPointer(
+          start: pending + Int(flow.pendingOffset), count: Int(flow.pendingBytes)))
     }
     switch result {
     case .moved(let count):
-      assert(count <= Int(direction.keptBytes))
-      direction.bytes &+= UInt64(count)
-      direction.keptBytes -= UInt32(count)
-      direction.keptOffset += UInt32(count)
-      if direction.keptBytes == 0 { releaseKept(&direction) }
+      assert(count <= Int(flow.pendingBytes))
+      flow.bytes &+= UInt64(count)
+      flow.pendingBytes -= UInt32(count)
+      flow.pendingOffset += UInt32(count)
+      if flow.pendingBytes > 0 {
+        // A pipe may give its bytes in pieces; a socket that takes less than offered is full.
+        if flow.pipe == nil {
+          destination.flags.remove(.writable)
+          return .waiting
+        }
+        return drain(&flow, into: &destination)
+      }
+      if flow.pending == buffer.baseAddress {
+        flow.pending = nil
+        flow.pendingOffset = 0
+      } else {
+        releasePending(&flow)
+      }
       return nil
     case .wouldBlock, .endOfStream:
       destination.flags.remove(.writable)
       return .waiting
     case .failed(let errno):
-      return .destinationFailed(errno)
+      return errno.isShortage ? .starved : .destinationFailed(errno)
     }
   }
 
-  private mutating func keep(_ bytes: UnsafeRawBufferPointer, _ direction: inout Direction) {
-    assert(direction.kept == nil)
-    assert(!bytes.isEmpty)
-    let kept = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 16)
-    kept.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
-    direction.kept = kept
-    direction.keptOffset = 0
-    direction.keptBytes = UInt32(bytes.count)
-    keptBytes += bytes.count
+  /// From the second time on what is sent must not wait for what was sent before.
+  private func endDelay(of flow: borrowing Flow, to destination: inout Connection) {
+    guard flow.bytes > 0, destination.flags.contains(.delaysSecond) else { return }
+    destination.flags.remove(.delaysSecond)
+    kernel.setNoDelay(destination.socket.rawValue)
   }
 
-  private mutating func releaseKept(_ direction: inout Direction) {
-    if let kept = direction.kept {
-      kept.deallocate()
-      keptBytes -= Int(direction.keptOffset) + Int(direction.keptBytes)
-      direction.kept = nil
-    }
-    if let index = direction.pipe {
-      pipes.giveBack(index, isEmpty: direction.keptBytes == 0)
-      direction.pipe = nil
-    }
-    direction.keptOffset = 0
-    direction.keptBytes = 0
+  /// Gives pending bytes that are in the shared buffer memory of their own.
+  private mutating func keepPending(_ flow: inout Flow) {
+    guard let pending = flow.pending, pending == buffer.baseAddress else { return }
+    let count = Int(flow.pendingBytes)
+    let kept = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+    kept.copyMemory(from: pending + Int(flow.pendingOffset), byteCount: count)
+    flow.pending = kept
+    flow.pendingOffset = 0
+    keptBytes += count
   }
+}
+
+extension Errno {
+  /// Whether it is this machine that lacks something, and not the connection that has failed.
+  var isShortage: Bool { self == .noMemory || self == .noBufferSpace }
 }

@@ -15,8 +15,10 @@ public struct SessionClosing: Sendable {
   public let endpoint: EndpointIndex
   /// Tells the endpoint from others that get its slot later.
   let state: EndpointState
-  /// Sessions that came to the endpoint after this moment are left alone.
-  let decidedAt: Instant
+  /// Sessions whose attempt to connect to the endpoint began after this moment are left alone: it is when the
+  /// worker was told, so that it means those, too, that were given the endpoint before the verdict and
+  /// connected after it.
+  fileprivate(set) var toldAt: Instant
   /// When the first ones are reset.
   let beginsAt: Instant
   /// Over how long they are reset.
@@ -37,7 +39,7 @@ public struct SessionClosing: Sendable {
     }
     self.endpoint = endpoint
     state = topology.endpoints[endpoint.position].state
-    decidedAt = now
+    toldAt = now
   }
 
   /// When a session's turn comes. `seed` tells workers apart.
@@ -81,6 +83,8 @@ extension Worker {
   /// turn, for endpoints go down together.
   func closeSessions(_ closing: SessionClosing) {
     guard isCurrent(closing) else { return }
+    var closing = closing
+    closing.toldAt = core.now
     closings[closing.endpoint] = closing
     closings.hasNews = true
   }
@@ -96,7 +100,7 @@ extension Worker {
       guard let session = sessions.find(index), session.pointee.state == .relaying,
         let endpoint = session.pointee.endpoint, closings[endpoint] != nil
       else { continue }
-      armTimer(index, session)
+      rearm(index)
     }
   }
 
@@ -111,17 +115,17 @@ extension Worker {
   }
 
   private func isCurrent(_ closing: SessionClosing) -> Bool {
-    topology.endpoints.indices.contains(closing.endpoint.position)
-      && topology.endpoints[closing.endpoint.position].state === closing.state
+    core.view.endpoints.indices.contains(closing.endpoint.position)
+      && core.view.endpoints[closing.endpoint.position].state === closing.state
   }
 
   /// When a session is to be reset because its endpoint is down, `distantFuture` if that is not so.
-  func closingMoment(of session: borrowing Session, at index: Int) -> Instant {
-    guard !closings.isEmpty, session.state == .relaying, session.isCountedAtEndpoint,
-      let endpoint = session.endpoint, let closing = closings[endpoint],
-      session.connectedAt <= closing.decidedAt
+  func closingMoment(of session: inout Session, at index: Int) -> Instant {
+    guard !closings.isEmpty, session.state == .relaying,
+      session.flags.contains(.holdsEndpointPlace), let endpoint = session.endpoint,
+      let closing = closings[endpoint], session.attemptBeganAt <= closing.toldAt
     else { return .distantFuture }
     let token = Token(.downstream, index: index, generation: session.downstream.generation)
-    return closing.moment(for: token, seed: settings.seed)
+    return closing.moment(for: token, seed: core.settings.seed)
   }
 }

@@ -28,8 +28,10 @@ public struct SessionEnd: Hashable, Sendable {
     case unreachable
     /// No byte moved for the route's `idle` time.
     case idle
-    /// One side had finished and no byte moved for the route's `half_close` time.
+    /// One side had finished and no byte moved for the route's `half_close_timeout`.
     case halfCloseTimeout
+    /// Both sides had finished, and a receiver acknowledged nothing for the route's `flush_timeout`.
+    case flushTimeout
     /// The endpoint refused the connection, and no other could be tried.
     case connectRefused
     /// No connection stood when an attempt's or all attempts' time was over.
@@ -73,6 +75,8 @@ public struct SessionEnd: Hashable, Sendable {
 
   /// What was being done.
   public enum Phase: UInt8, Sendable, CaseIterable {
+    /// Nothing yet: the client had gone before an endpoint was looked for.
+    case inspecting
     /// Waiting for an endpoint to connect to.
     case waiting
     /// Connecting to an endpoint.

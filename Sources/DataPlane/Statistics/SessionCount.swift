@@ -7,6 +7,11 @@ import Synchronization
 /// A number of sessions that several workers count together.
 public final class SessionCount: Sendable {
   private let count = Atomic<Int>(0)
+  /// Whether a worker waits for the count to be lowered.
+  private let isAwaited = Atomic<Bool>(false)
+  /// Keeps counts that different workers change off each other's lines of cache, which processors fetch in
+  /// pairs.
+  private let padding = [14 of Int](repeating: 0)
 
   /// Starts at none.
   public init() {}
@@ -42,5 +47,21 @@ public final class SessionCount: Sendable {
   public func giveBack() {
     let (_, after) = count.subtract(1, ordering: .releasing)
     assert(after >= 0)
+  }
+
+  /// Leaves a mark for `giveBackToAwaited` and looks once more. Returns whether there are fewer than `max`
+  /// now; otherwise the next one that is given back finds the mark.
+  func awaitFree(below max: Int) -> Bool {
+    isAwaited.store(true, ordering: .sequentiallyConsistent)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    return count.load(ordering: .acquiring) < max
+  }
+
+  /// Counts one less. Returns whether somebody has left a mark since the last time that this was so.
+  func giveBackToAwaited() -> Bool {
+    giveBack()
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    guard isAwaited.load(ordering: .relaxed) else { return false }
+    return isAwaited.exchange(false, ordering: .sequentiallyConsistent)
   }
 }

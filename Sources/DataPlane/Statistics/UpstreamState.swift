@@ -47,8 +47,8 @@ public final class UpstreamState: Sendable {
   public let sessions = SessionCount()
   /// Of the sessions that look for an endpoint, those that are past their first attempt.
   public let retrying = SessionCount()
-  /// Those who wait.
-  public let room = WaitingRoom()
+  /// The sessions that wait for one of its endpoints.
+  public let queue = WaitQueue()
   private let currentServing = Atomic<Serving>(.healthy)
   private let happenings: CounterTable
 

@@ -64,10 +64,17 @@ package struct EndpointPicker {
         if roster.take(position) { return .endpoint(roster.members[position].endpoint) }
       }
     }
-    let reason = EndpointPicker.reason(upstream, tried)
-    guard reason == .tried, let endpoint = upstream.lastResort(tried: tried, random: &random)
-    else { return reason }
-    return .endpoint(endpoint)
+    switch EndpointPicker.reason(upstream, tried) {
+    case .full:
+      // The trees are right at rest: a thread that has changed a leaf and not yet what is above it hides a
+      // place. Only looking at all members proves that there is none, and only bounded ones can be full.
+      let endpoint = upstream.rosters.lazy.compactMap { $0.takeOpen(tried) }.first
+      return endpoint.map(Pick.endpoint) ?? .full
+    case .tried:
+      let endpoint = upstream.lastResort(tried: tried, random: &random)
+      return endpoint.map(Pick.endpoint) ?? .tried
+    case let reason: return reason
+    }
   }
 
   // MARK: Tiers
@@ -107,7 +114,11 @@ package struct EndpointPicker {
   ) -> Int? {
     guard roster.rooms.total > 0 else { return nil }
     switch upstream.balance {
-    case .roundRobin: return turns[tier].pick(roster, tried) ?? roster.draw(tried, &random)
+    case .roundRobin:
+      // A session that was failed elsewhere takes nobody's turn: after a dead endpoint comes always the same
+      // other one, which would otherwise lose its turn each time.
+      let turn = tried == 0 ? turns[tier].pick(roster, tried) : nil
+      return turn ?? roster.draw(tried, &random)
     case .random: return roster.draw(tried, &random)
     case .leastConnections: return roster.least(tried, &random)
     case .powerOfTwo: return roster.lessLoaded(roster.drawTwo(tried, &random))

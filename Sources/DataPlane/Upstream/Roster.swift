@@ -142,6 +142,18 @@ final class Roster: Sendable {
     return isTaken
   }
 
+  /// Counts a session at the first member that may be picked, has not failed the session and has room, by the
+  /// counts themselves. Takes as long as there are members.
+  func takeOpen(_ tried: UInt64) -> EndpointIndex? {
+    for (position, member) in members.enumerated()
+    where member.triedBit & tried == 0 && usableWeight(position) > 0
+      && sessions(position) < member.sessionsMax
+    {
+      if take(position) { return member.endpoint }
+    }
+    return nil
+  }
+
   /// The number of sessions of a member has changed.
   func noteLoad(_ position: Int) {
     if loads != nil { renewLoad(position) }

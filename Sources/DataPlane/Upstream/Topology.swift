@@ -133,6 +133,8 @@ public struct Endpoint: Sendable {
   /// Whether only failures to connect count, and an established connection clears the count. Otherwise also
   /// connections that break before a byte has come back count, and the first byte clears the count.
   let countsOnlyConnects: Bool
+  /// Whether the kernel may choose the endpoint's own port for a connection to it, which then leads to itself.
+  let mayMeetItself: Bool
   /// Tells it from all others for hashes: made of what it is, so that every process finds the same.
   let identity: UInt64
   /// What outlives this topology.
@@ -163,6 +165,7 @@ public struct Endpoint: Sendable {
     self.number = number
     self.failuresMax = failuresMax
     self.countsOnlyConnects = countsOnlyConnects
+    mayMeetItself = address.port.map(EphemeralPorts.current.contains) ?? false
     self.state = state
     // The address of a built-in one is another at every start.
     var service: BuiltinService?

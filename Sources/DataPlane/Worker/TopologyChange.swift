@@ -5,20 +5,6 @@
 
 import Reactor
 
-/// One worker's numbers of the listeners, routes and endpoints of a topology, by slot. They are
-/// valid as long as that topology, which holds the memory.
-struct Tallies {
-  let listeners: [ListenerCounters]
-  let routes: [RouteCounters]
-  let endpoints: [EndpointCounters]
-
-  init(of topology: Topology, worker: Int) {
-    listeners = topology.listeners.map { $0.state.counters(of: worker) }
-    routes = topology.routes.map { $0.state.counters(of: worker) }
-    endpoints = topology.endpoints.map { $0.state.counters(of: worker) }
-  }
-}
-
 /// What is new about a route to the sessions it has.
 private struct RouteChange: OptionSet {
   let rawValue: UInt8
@@ -34,73 +20,45 @@ extension Worker {
   /// Goes over to a topology, unless it is not newer than the current one: another worker may have
   /// brought it along already.
   func use(_ next: Topology) {
-    guard next.version > topology.version else { return }
-    precondition(settings.sessionsMax >= next.sessionsMax, "one worker may get all sessions")
-    assert(next.sessions === topology.sessions)
-    assert(next.listeners.count >= topology.listeners.count)
-    assert(next.routes.count >= topology.routes.count)
-    assert(next.endpoints.count >= topology.endpoints.count)
-    stopAcceptingWhatIsGone(in: next)
-    let previous = topology
-    topology = next
-    tallies = Tallies(of: next, worker: settings.number)
-    renewPickers()
-    reviewClosings()
-    reviewListening()
-    // Last: whoever waits may find nobody to serve it any more, and its end has accepting go on.
-    reviewSessions(since: previous)
-    counters[.topologyChanges] += 1
-    report(.using(version: next.version))
-  }
-
-  /// Upstreams with other members begin their turn anew, somewhere: if it were always at the same
-  /// place, those there would get more, the more often members change.
-  private func renewPickers() {
-    for (position, upstream) in topology.upstreams.enumerated() {
-      guard position >= pickers.count || pickers[position].turnsVersion != upstream.turnsVersion
-      else { continue }
-      let offset = Int(random.next(below: 64))
-      let rotation = Int(random.next(below: 1 << 24))
-      let picker = EndpointPicker(upstream, offset: offset, rotation: rotation)
-      if position < pickers.count { pickers[position] = picker } else { pickers.append(picker) }
+    guard next.version > core.topology.version else {
+      // The last reference to an old topology is not to be dropped here: freeing it takes its time.
+      if next !== core.topology { core.report(.released(next)) }
+      return
     }
+    precondition(core.settings.sessionsMax >= next.sessionsMax, "one worker may get all sessions")
+    assert(next.sessions === core.topology.sessions)
+    assert(next.listeners.count >= core.topology.listeners.count)
+    assert(next.routes.count >= core.topology.routes.count)
+    assert(next.endpoints.count >= core.topology.endpoints.count)
+    stopAcceptingWhatIsGone(in: next)
+    let previous = core.replaceTopology(with: next)
+    connector.followTopology()
+    reviewClosings()
+    acceptor.followTopology()
+    // Last: sessions that wait may find no endpoint any more, and their end has accepting go on.
+    reviewSessions(since: previous)
+    core.counters[.topologyChanges] += 1
+    core.report(.using(version: next.version, instead: previous))
   }
 
   // MARK: Listening
 
-  /// Serves whoever waits at listeners that are gone; he has arrived under the topology that goes.
+  /// Serves what waits at listeners that are gone; it has arrived under the topology that goes.
   private func stopAcceptingWhatIsGone(in next: Topology) {
-    let gone = listening.indices.filter { position in
+    let gone = acceptor.listening.indices.filter { position in
       let listener = next.listeners[position]
       return listener.isRetired
-        || listener.generation != topology.listeners[position].generation
+        || listener.generation != core.topology.listeners[position].generation
     }
     for position in gone { acceptAll(at: ListenerIndex(position)) }
     // Only now, and all of them: a session that ends while others are accepted has listeners watched
     // again that were left out in a pause.
-    for position in gone { stopListening(at: ListenerIndex(position)) }
-  }
-
-  private func reviewListening() {
-    while listening.count < topology.listeners.count { listening.append(ListenerWatch()) }
-    guard isAccepting else { return }
-    if case .routeSessionsMax(let route) = pause.reported,
-      topology.routes[route.position].isRetired
-    {
-      // Told now, while the slot is still that route's.
-      report(.acceptResumed(.routeSessionsMax(route)))
-      pause.reported = nil
-    }
-    if pause.reason != nil {
-      resumeAccepting()
-    } else if let reason = startListening() {
-      retryListening(after: reason)
-    }
+    for position in gone { acceptor.stopListening(at: ListenerIndex(position)) }
   }
 
   // MARK: Sessions
 
-  /// Has the sessions feel what is new about their routes. Looks at every session, but only if there
+  /// Applies to the sessions what is new about their routes. Looks at every session, but only if there
   /// is something.
   private func reviewSessions(since previous: Topology) {
     let changes = previous.routes.indices.map { change(of: $0, since: previous) }
@@ -111,27 +69,42 @@ extension Worker {
       guard let session = sessions.find(index) else { continue }
       let position = session.pointee.route.position
       if changes[position].contains(.records),
-        let every = topology.routes[position].recordEveryNanoseconds
+        let every = core.view.routes[position].recordEveryNanoseconds
       {
-        let passed = now.nanoseconds(since: session.pointee.acceptedAt) / every
+        let passed = core.now.nanoseconds(since: session.pointee.acceptedAt) / every
         session.pointee.recordMomentsPassed = UInt32(clamping: passed)
       }
       if changes[position].contains(.upstream) {
         let old = previous.upstreams[previous.routes[position].upstream].state
-        goOver(index, session, from: old)
+        goOver(index, &session.pointee, from: old)
       }
-      // It may have ended there.
-      guard let session = sessions.find(index), !changes[position].isEmpty else { continue }
-      armTimer(index, session)
+      if !changes[position].isEmpty { rearm(index) }
     }
   }
 
+  /// The session's route leads to another upstream now, whose endpoints have not failed it.
+  private func goOver(_ index: Int, _ session: inout Session, from old: UpstreamState) {
+    session.triedEndpoints = 0
+    connector.endRetrying(&session, at: old)
+    leaveQueue(&session, of: old)
+    if session.flags.contains(.holdsUpstreamPlace), !session.flags.contains(.holdsEndpointPlace) {
+      session.flags.remove(.holdsUpstreamPlace)
+      old.sessions.giveBack()
+      connector.handOut(of: old)
+    }
+    session.upstreamPosition = UInt32(core.view.routes[session.route.position].upstream)
+    guard session.state == .queued else { return }
+    session.flags.remove(.hasWaited)
+    session.state = .inspecting
+    run(index, .entered)
+  }
+
   private func change(of position: Int, since previous: Topology) -> RouteChange {
-    let (old, new) = (previous.routes[position], topology.routes[position])
-    // Nobody to feel it; and an empty slot may stand beside an upstream that is another's by now.
+    let (old, new) = (previous.routes[position], core.topology.routes[position])
+    // No session that it matters to; and an empty slot may refer to an upstream that is another's by now.
     guard new.state.sessions.value > 0 else { return [] }
     let oldUpstream = previous.upstreams[old.upstream]
-    let newUpstream = topology.upstreams[new.upstream]
+    let newUpstream = core.topology.upstreams[new.upstream]
     var change: RouteChange = []
     if old.idleNanoseconds != new.idleNanoseconds
       || old.halfCloseNanoseconds != new.halfCloseNanoseconds

@@ -8,6 +8,7 @@
 
 import Plan
 import Reactor
+import Synchronization
 
 /// What a worker can be told.
 public enum WorkerMessage: Sendable {
@@ -19,8 +20,13 @@ public enum WorkerMessage: Sendable {
   case use(Topology)
   /// Accept what is waiting and then no more; report when done.
   case stopAccepting
-  /// A session of yours is at the head of its waiting room: let it look for an endpoint.
-  case admit(Admission)
+  /// A place for a session of yours that waits in a queue. If the session is gone, the place is to be passed
+  /// on.
+  case grant(Grant)
+  /// A session of yours waits in a queue where there is nothing to wait for any more.
+  case giveUp(Token)
+  /// A bound at which accepting has paused is not reached any more.
+  case resumeAccepting
   /// Reset the sessions that an endpoint has now, over some time.
   case closeSessions(SessionClosing)
   /// Reset no more sessions of this endpoint than it has lost until now.
@@ -41,22 +47,22 @@ public struct HandedOver: Sendable {
   let route: RouteIndex
   /// What the indices belong to.
   let topology: Topology
-}
 
-/// Who is let out of a waiting room. By the time the message comes, the session may be gone, and the room
-/// have given the ticket to another: `token` tells.
-public struct Admission: Sendable {
-  let upstream: UpstreamState
-  let token: Token
-  let ticket: UInt32
+  /// The connection as the receiving worker has it.
+  var accepted: AcceptedConnection {
+    AcceptedConnection(descriptor: descriptor, client: client, listener: listener, route: route)
+  }
 }
 
 /// What a worker tells.
 public enum WorkerReport: Sendable {
   /// It has gone over to the topology of this version. Listeners that are gone there are accepted
   /// empty and watched no more by this worker, and nothing of that topology's predecessors that is
-  /// gone gets a new session.
-  case using(version: Int)
+  /// gone gets a new session. `instead` is the topology that it has let go of: freeing that takes time,
+  /// which is not to be a worker's.
+  case using(version: Int, instead: Topology)
+  /// It has let go of a topology that came with a connection.
+  case released(Topology)
   /// The kernel refuses to watch this listener; other workers may watch it, and this one tries again.
   /// Said once, until it succeeds.
   case listenRefused(ListenerIndex, Errno)
@@ -68,8 +74,8 @@ public enum WorkerReport: Sendable {
   case finished
   /// Its turns go on: it has come to `answer`.
   case alive
-  /// A session has come to the waiting room of this upstream, which nobody attended to: somebody must
-  /// now (`RoomKeeper`).
+  /// A session has entered the queue of this upstream, to which nothing attended: it must be attended to
+  /// now (`QueuePacer`).
   case waiting(UpstreamState)
   /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
   case acceptPaused(AcceptPause)
@@ -94,13 +100,15 @@ public enum AcceptPause: Hashable, Sendable {
 }
 
 /// A worker as others see it.
-public struct WorkerLink: Sendable {
+public final class WorkerLink: Sendable {
   /// Where to leave messages.
   public let inbox: Inbox<WorkerMessage>
   /// How many sessions it has.
   public let load = SessionCount()
   /// What has happened there so far.
   public let counters = WorkerCounters()
+  /// Whether its accepting has paused at a bound of sessions.
+  let isPaused = Atomic<Bool>(false)
 
   /// A worker without sessions that is reached through this inbox.
   public init(inbox: Inbox<WorkerMessage>) {

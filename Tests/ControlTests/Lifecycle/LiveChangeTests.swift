@@ -71,7 +71,7 @@ private final class LiveProxy {
     var arrived: [(worker: Int, report: WorkerReport)] = []
     reports.drain(into: &arrived)
     for (worker, report) in arrived {
-      if case .using(let version) = report { ledger.note(worker: worker, isUsing: version) }
+      if case .using(let version, _) = report { ledger.note(worker: worker, isUsing: version) }
     }
     listeners.closeRemoved(upTo: ledger.confirmedVersion)
   }

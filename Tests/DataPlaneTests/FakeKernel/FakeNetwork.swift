@@ -38,6 +38,8 @@ final class FakeServer {
   fileprivate(set) var accepted: [FakeStream] = []
   /// Called with each of them.
   var onAccept: (FakeStream) -> Void = { _ in }
+  /// Called with each attempt to connect.
+  var onConnect: () -> Void = {}
   /// How many attempts to connect there were.
   var attemptCount = 0
 
@@ -100,6 +102,7 @@ extension FakeKernel {
   func startConnecting(_ stream: FakeStream, to port: UInt16) -> ConnectProgress {
     guard let server = servers[port] else { return .failed(.connectionRefused) }
     server.attemptCount += 1
+    server.onConnect()
     if stream.isUnix { return connectUnix(stream, server) }
     stream.state = .connecting
     switch server.manner {

@@ -47,7 +47,9 @@ import Testing
   }
 
   @Test func attemptsThatFailAreCountedWhereTheyFailed() throws {
-    let rig = try Rig(RigPlan(ports: [9000, 9001, 9002]))
+    var plan = RigPlan(ports: [9000, 9001, 9002])
+    plan.makeLastASpare()
+    let rig = try Rig(plan)
     rig.kernel.serve(9000, .refuses)
     rig.kernel.serve(9001, .isSilent)
     let last = rig.kernel.serve(9002, .accepts)

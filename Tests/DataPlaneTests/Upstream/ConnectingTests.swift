@@ -186,7 +186,7 @@ import Testing
     let end = end(rig)
     #expect(end?.origin == .downstream)
     #expect(end?.reason == .reset)
-    #expect(end?.phase == .connecting)
+    #expect(end?.phase == .inspecting)
   }
 
   @Test func lastWordsThatNobodyTakesDoNotChangeWhoEndedTheSession() throws {
@@ -387,11 +387,31 @@ import Testing
     #expect(end(rig)?.reason == .connectRefused)
   }
 
-  @Test func aRegistrationWithoutRoomIsOurOwnFailure() throws {
+  @Test func aClientThatCannotBeWatchedIsServedAsSoonAsItCan() throws {
     let rig = try Rig(RigPlan(ports: [9000]))
-    rig.kernel.serve(9000, .accepts)
-    _ = rig.connectClient()
+    let server = rig.kernel.serve(9000, .accepts)
+    let clients = (0..<3).map { _ in rig.connectClient() }
+    clients[0].write("hello")
     rig.kernel.nextRegisterError = .noSpace
+    rig.settle()
+    // Nothing else is accepted meanwhile.
+    #expect(rig.reports[0].pauses == [.resources(.noSpace)])
+    #expect(server.accepted.isEmpty)
+    rig.advance(milliseconds: 510)
+    #expect(server.accepted.count == 3)
+    #expect(server.accepted.contains { $0.readText() == "hello" })
+    for client in clients { #expect(client.readEnd() == .wouldBlock) }
+    for client in clients { client.reset() }
+    rig.settle()
+    #expect(rig.leftovers == [])
+    #expect(rig.tearDown() == [])
+  }
+
+  @Test func aConnectionToAnEndpointThatCannotBeWatchedIsOurOwnFailure() throws {
+    let rig = try Rig(RigPlan(ports: [9000]))
+    let server = rig.kernel.serve(9000, .accepts)
+    server.onConnect = { rig.kernel.nextRegisterError = .noSpace }
+    _ = rig.connectClient()
     rig.settle()
     #expect(end(rig)?.origin == .proxy)
   }

@@ -43,6 +43,7 @@ import Testing
     var plan = RigPlan(ports: ports)
     plan.upstreams[0].retry = retry
     plan.upstreams[0].hold = hold
+    if ports.count > 2 { plan.makeLastASpare() }
     return try Rig(plan)
   }
 
@@ -145,9 +146,9 @@ import Testing
     let clients = (0..<5).map { _ in rig.connectClient() }
     rig.settle()
     let state = rig.topology.upstreams[0].state
-    #expect(state.room.waiting.held == 5)
+    #expect(state.queue.waiting.held == 5)
     // Each has tried one of two: that says nothing about the other.
-    #expect(!state.room.isFailing)
+    #expect(!state.queue.isFailing)
     #expect(state.statistics().retriesRefused > 0)
     #expect(state.statistics().retries == 0)
     rig.topology.mark(1, .down)

@@ -23,7 +23,7 @@ func waitingRig(
 }
 
 extension Rig {
-  var waiting: (queued: Int, held: Int) { topology.upstreams[0].state.room.waiting }
+  var waiting: (queued: Int, held: Int) { topology.upstreams[0].state.queue.waiting }
   var statistics: UpstreamStatistics { topology.upstreams[0].state.statistics() }
 
   /// Clients that say their number, in the order of their arrival.

@@ -48,7 +48,7 @@ struct SessionChangeTests {
     rig.advance(milliseconds: 1010)
     rig.change { $0.routes[0].idle = nil }
     rig.settle()
-    #expect(rig.worker.timers.count == 0)
+    #expect(rig.worker.sessions.timers.count == 0)
     rig.advance(milliseconds: 5000, step: 500)
     #expect(client.readEnd() == .wouldBlock)
     #expect(rig.tearDown() == [])

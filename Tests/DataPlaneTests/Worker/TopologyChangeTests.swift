@@ -160,7 +160,7 @@ struct ListenerChangeTests {
     rig.post(.use(first))
     rig.settle()
     #expect(rig.reports[0].versions == [2])
-    #expect(rig.worker.topology === rig.topology)
+    #expect(rig.worker.core.topology === rig.topology)
     #expect(rig.worker.counters[.topologyChanges] == 1)
     #expect(rig.tearDown() == [])
   }
@@ -231,7 +231,7 @@ struct PauseChangeTests {
     rig.change { $0.routes.removeLast() }
     rig.settle()
     #expect(rig.reports[0].resumes == [pause])
-    #expect(rig.worker.pause.reason == nil)
+    #expect(rig.worker.acceptor.pause.reason == nil)
     #expect(rig.tearDown() == [])
   }
 
@@ -250,7 +250,7 @@ struct PauseChangeTests {
     rig.topology.mark(1, .down)
     for _ in 0..<2 { _ = rig.connectClient(route: 0) }
     rig.settle()
-    #expect(rig.worker.pause.reason == .routeSessionsMax(RouteIndex(0)))
+    #expect(rig.worker.acceptor.pause.reason == .routeSessionsMax(RouteIndex(0)))
     let gone = rig.listeners[1...]
     // Not by an event of its own, but by the change.
     _ = rig.connectClient(route: 2)

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sessions of a worker: where they are, how events find them, and when they must be looked at. Deadlines
+// are lazy: moving bytes writes down the time and touches no timer; the timer, when it fires, finds out
+// whether the deadline has moved.
+
+import Reactor
+
+/// Sessions by index, with at most one timer each. Not thread-safe: a worker owns it.
+struct SessionTable: ~Copyable {
+  private var slab: Slab<Session>
+  private(set) var timers: TimerWheel
+  private var lastGeneration: UInt32 = 0
+  /// Sessions that were not done when their budget was spent, by index and the generation of their client's
+  /// connection: those of earlier turns, and those of the current one.
+  private var awaitingTurn: [Token] = []
+  private var awaitingNextTurn: [Token] = []
+
+  /// An empty table. Throws when there is no address space for so many sessions.
+  init(capacity: Int, now: Instant) throws(Errno) {
+    let slab = try Slab<Session>(capacity: capacity)
+    let timers = try TimerWheel(capacity: capacity, now: now)
+    self.slab = slab
+    self.timers = timers
+  }
+
+  var count: Int { slab.count }
+
+  // MARK: Finding
+
+  /// The session at `index`, `nil` if there is none. The pointer is valid until `remove`.
+  func find(_ index: Int) -> UnsafeMutablePointer<Session>? { slab.find(index) }
+
+  /// The session whose connection a token was made for, `nil` if that registration is gone: its session has
+  /// ended, or has closed that connection, whose events may come in the same batch.
+  func find(_ token: Token) -> UnsafeMutablePointer<Session>? {
+    guard let session = slab.find(token.index) else { return nil }
+    let isCurrent =
+      switch token.kind {
+      case .downstream: session.pointee.downstream.answers(to: token.generation)
+      case .upstream: session.pointee.upstream.answers(to: token.generation)
+      case .listener, .bell, .descriptor: false
+      }
+    return isCurrent ? session : nil
+  }
+
+  /// The session that has spent its budget, `nil` if it has ended since; its connections may be closed.
+  func findAwaiting(_ token: Token) -> UnsafeMutablePointer<Session>? {
+    guard let session = slab.find(token.index),
+      session.pointee.downstream.generation == token.generation
+    else { return nil }
+    return session
+  }
+
+  /// The first occupied index that is not below `start`.
+  func nextIndex(from start: Int) -> Int? { slab.nextIndex(from: start) }
+
+  /// A number for a registration that was never used before (until it wraps around, 2³² later).
+  mutating func nextGeneration() -> UInt32 {
+    lastGeneration &+= 1
+    return lastGeneration
+  }
+
+  mutating func insert(_ session: consuming Session) -> Int { slab.insert(session) }
+
+  /// Forgets a session and its timer.
+  mutating func remove(_ index: Int) {
+    timers.cancel(index)
+    _ = slab.remove(index)
+  }
+
+  // MARK: Deadlines
+
+  /// When the next timer fires, `distantFuture` if none will.
+  var nextDeadline: Instant {
+    awaitingTurn.isEmpty ? timers.nextDeadline() ?? .distantFuture : Instant(nanoseconds: 0)
+  }
+
+  /// Has a session be looked at by `deadline`, or not at all if that is `distantFuture`.
+  mutating func arm(_ index: Int, at deadline: Instant) {
+    guard deadline != .distantFuture else { return timers.cancel(index) }
+    timers.schedule(index, at: deadline)
+  }
+
+  /// A session whose timer has fired, `nil` if there is none left.
+  mutating func popDue(at now: Instant) -> Int? { timers.popDue(at: now) }
+
+  // MARK: Turns
+
+  /// Has a session that has spent its budget go on in the next turn.
+  mutating func awaitTurn(_ index: Int, _ session: borrowing Connection) {
+    awaitingNextTurn.append(Token(.downstream, index: index, generation: session.generation))
+  }
+
+  /// The sessions whose turn it is, until `endTurns`. What spends its budget meanwhile waits for the next turn.
+  func takeTurns() -> [Token] { awaitingTurn }
+
+  mutating func endTurns() {
+    awaitingTurn.removeAll(keepingCapacity: true)
+    swap(&awaitingTurn, &awaitingNextTurn)
+  }
+}
