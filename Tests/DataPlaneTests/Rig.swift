@@ -106,6 +106,7 @@ final class Rig {
   /// What attends to queues, as the control loop does, and when it is to look.
   private var pacers: [(pacer: QueuePacer, lookAt: Instant)] = []
   private var keptReports: [Int] = []
+  private var notedReports: [Int] = []
   private var clientCount: UInt16 = 0
   /// The address of the client that arrived last.
   private(set) var lastClient = PeerAddress.unknown
@@ -162,7 +163,7 @@ final class Rig {
         if known == nil { lastGeneration += 1 }
         let listener = OpenListener(
           key: ListenerKey(address: address, ordinal: 0),
-          descriptor: known?.descriptor ?? kernel.makeListener(),
+          descriptor: known?.descriptor ?? kernel.makeListener(isUnix: address.isUnix),
           generation: known?.generation ?? lastGeneration, name: "\(address)", route: position)
         open[address] = listener
         all.append(listener)
@@ -198,9 +199,14 @@ final class Rig {
 
   /// Hears what workers have gone over to, and closes the listeners that nobody watches any more.
   func noteReports() {
-    for (number, reports) in reports.enumerated() {
-      for version in reports.versions { ledger.note(worker: number, isUsing: version) }
+    notedReports += Array(repeating: 0, count: reports.count - notedReports.count)
+    for (number, reports) in reports.enumerated() where notedReports[number] < reports.all.count {
+      for case .using(let version, _) in reports.all[notedReports[number]...] {
+        ledger.note(worker: number, isUsing: version)
+      }
+      notedReports[number] = reports.all.count
     }
+    guard !leaving.isEmpty else { return }
     for entry in leaving where entry.version <= ledger.confirmedVersion {
       kernel.close(entry.listener.descriptor)
     }
@@ -212,11 +218,12 @@ final class Rig {
   func paceQueues() -> Bool {
     keptReports += Array(repeating: 0, count: reports.count - keptReports.count)
     for (number, reports) in reports.enumerated() {
-      for upstream in reports.queuesOccupied.dropFirst(keptReports[number]) {
+      guard keptReports[number] < reports.all.count else { continue }
+      for case .waiting(let upstream) in reports.all[keptReports[number]...] {
         precondition(!pacers.contains { $0.pacer.upstream === upstream }, "attended to twice")
         pacers.append((QueuePacer(upstream, now: kernel.time), kernel.time))
       }
-      keptReports[number] = reports.queuesOccupied.count
+      keptReports[number] = reports.all.count
     }
     var hasLooked = false
     for position in pacers.indices where pacers[position].lookAt <= kernel.time {
@@ -284,11 +291,19 @@ final class Rig {
 
   /// The records that were written since the last call.
   func takeRecords() -> [SessionRecord] {
+    defer { notePass() }
+    return readRecords()
+  }
+
+  /// The same, but the pass over the rings is not over yet: what the records name keeps its slot.
+  func readRecords() -> [SessionRecord] {
     var records: [SessionRecord] = []
     for ring in rings { while let record = ring.read() { records.append(record) } }
-    taker.notePass()
     return records
   }
+
+  /// A pass over the rings is over.
+  func notePass() { taker.notePass() }
 
   /// The records of sessions that are over, since the last call.
   func takeEnds() -> [SessionRecord] {
@@ -397,6 +412,12 @@ extension Inbox {
     var messages: [Message] = []
     drain(into: &messages)
     return messages
+  }
+}
+
+extension ListenAddress {
+  var isUnix: Bool {
+    if case .socket(.unix) = self { true } else { false }
   }
 }
 

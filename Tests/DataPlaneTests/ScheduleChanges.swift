@@ -21,9 +21,14 @@ extension Schedule {
   /// Notes what is in the plan now.
   func remember() {
     let topology = rig.topology
-    for route in topology.routes { routeStates[ObjectIdentifier(route.state)] = route.state }
+    for route in topology.routes {
+      routeStates[ObjectIdentifier(route.state)] = route.state
+      shortestTimes[route.name, default: RouteTimes()].shorten(to: route)
+    }
     for endpoint in topology.endpoints {
-      endpointStates[ObjectIdentifier(endpoint.state)] = endpoint.state
+      endpointStates[ObjectIdentifier(endpoint.state)] = (
+        endpoint.state, endpoint.address.fakePort
+      )
     }
     for listener in topology.listeners where !listener.isRetired {
       let route = topology.routes[listener.route.position].name
@@ -50,14 +55,14 @@ extension Schedule {
     case 9: plan.upstreams[upstream].name = newName("upstream")
     case 10: plan.sessionsMax = chaos.within(1...20)
     case 11:
-      plan.upstreams[upstream].queue = chaos.below(2) == 0 ? nil : Schedule.someQueue(chaos)
-      plan.upstreams[upstream].hold = chaos.below(2) == 0 ? nil : Schedule.someHold(chaos)
+      plan.upstreams[upstream].queue = chaos.below(2) == 0 ? nil : .some(chaos)
+      plan.upstreams[upstream].hold = chaos.below(2) == 0 ? nil : .some(chaos)
     case 12:
       plan.upstreams[upstream].sessionsMax = chaos.below(2) == 0 ? nil : chaos.within(1...4)
       for position in plan.upstreams[upstream].endpoints.indices where chaos.below(2) == 0 {
         plan.upstreams[upstream].endpoints[position].sessionsMax = chaos.within(1...3)
       }
-      plan.upstreams[upstream].retry = Schedule.someRetry(chaos)
+      plan.upstreams[upstream].retry = .some(chaos)
     case 13: closeSessions()
     default: changeAvailability()
     }
@@ -83,16 +88,15 @@ extension Schedule {
   private func newAddress() -> ListenAddress {
     lastNumber += 1
     // Addresses come back, also while the listener of before is not closed yet.
-    return chaos.below(2) == 0
-      ? .port(UInt16(lastNumber)) : .port(UInt16(max(3, lastNumber - chaos.below(10))))
+    let number = chaos.below(2) == 0 ? lastNumber : max(3, lastNumber - chaos.below(10))
+    return .some(number, chaos, world)
   }
 
   private func someEndpoints() -> [EndpointPlan] {
     (0..<chaos.within(1...4)).map { _ in
       EndpointPlan(
-        port: UInt16(9000 + 10 * chaos.below(2) + chaos.below(3)), weight: chaos.within(0...3),
-        sessionsMax: chaos.below(4) == 0 ? chaos.within(1...3) : nil,
-        priority: chaos.below(3) == 0 ? 1 : 0)
+        scheduled: 40000 + 10 * chaos.below(2) + chaos.below(3), chaos, world,
+        weight: chaos.within(0...3), sessionsMax: chaos.below(4) == 0 ? chaos.within(1...3) : nil)
     }
   }
 
@@ -100,6 +104,7 @@ extension Schedule {
     if hasIdleTimeout { route.idle = .seconds(chaos.within(2...6)) }
     route.halfCloseTimeout =
       hasIdleTimeout && chaos.below(3) == 0 ? nil : .milliseconds(chaos.within(500...4000))
+    if world.contains(.slowReaders) { route.flushTimeout = .someFlush(chaos, world) }
     route.access.every = chaos.below(2) == 0 ? nil : .milliseconds(chaos.within(100...2000))
   }
 
@@ -128,7 +133,7 @@ extension Schedule {
     var added = RoutePlan(
       name: newName("route"), listen: [address],
       upstream: UpstreamIndex(chaos.below(plan.upstreams.count)),
-      idle: hasIdleTimeout ? .seconds(5) : nil, flushTimeout: .seconds(20))
+      idle: hasIdleTimeout ? .seconds(5) : nil, flushTimeout: .someFlush(chaos, world))
     changeTimes(&added)
     plan.routes.append(added)
   }

@@ -5,7 +5,8 @@
 // changes again and again meanwhile, each worker in its own time.
 //
 // SLUICE_SCHEDULES=N runs N seeds, from SLUICE_SCHEDULE_FIRST on; SLUICE_SCHEDULE_SEED=S runs one
-// alone. Each seed is told beforehand, since one that ends in a trap cannot be reported afterwards.
+// alone. SLUICE_SCHEDULE_SAYS=1 says each seed beforehand, since one that ends in a trap cannot be
+// reported afterwards; SLUICE_SCHEDULE_TRACE=N says all that happens to client N. ScheduleWorld.swift says how to choose what happens and what is asked.
 
 import Glibc
 import Testing
@@ -13,38 +14,45 @@ import Testing
 @testable import DataPlane
 
 @Suite struct ScheduleTests {
-  private static func environment(_ name: String) -> UInt64? {
-    getenv(name).flatMap { UInt64(String(cString: $0)) }
-  }
-
   static var seeds: [UInt64] {
-    if let seed = environment("SLUICE_SCHEDULE_SEED") { return [seed] }
-    let first = environment("SLUICE_SCHEDULE_FIRST") ?? 1
-    return Array(first..<first + (environment("SLUICE_SCHEDULES") ?? 300))
+    let number = { (name: String) in environment(name).flatMap { UInt64($0) } }
+    if let seed = number("SLUICE_SCHEDULE_SEED") { return [seed] }
+    let first = number("SLUICE_SCHEDULE_FIRST") ?? 1
+    return Array(first..<first + (number("SLUICE_SCHEDULES") ?? 300))
   }
 
-  private func say(_ text: String) {
+  static var world: ScheduleWorld {
+    .chosen(by: "SLUICE_SCHEDULE_WORLD", among: ScheduleWorld.names, standard: .standard)
+  }
+  static var rules: ScheduleRules {
+    .chosen(by: "SLUICE_SCHEDULE_RULES", among: ScheduleRules.names, standard: .standard)
+  }
+
+  static func say(_ text: String) {
     _ = text.utf8.withContiguousStorageIfAvailable { write(2, $0.baseAddress, $0.count) }
   }
 
   @Test func whateverHappensInWhateverOrderTheStreamsAreKept() throws {
-    let isVerbose = ScheduleTests.environment("SLUICE_SCHEDULES") != nil
+    let (seeds, world, rules) = (ScheduleTests.seeds, ScheduleTests.world, ScheduleTests.rules)
+    let isVerbose = environment("SLUICE_SCHEDULE_SAYS") != nil || seeds.count == 1
     var tally = ScheduleTally()
-    for seed in ScheduleTests.seeds {
-      if isVerbose || ScheduleTests.seeds.count == 1 { say("schedule \(seed)\n") }
-      let schedule = try Schedule(seed: seed)
+    for seed in seeds {
+      if isVerbose { ScheduleTests.say("schedule \(seed)\n") }
+      let schedule = try Schedule(seed: seed, world: world, rules: rules)
+      if let client = environment("SLUICE_SCHEDULE_TRACE").flatMap({ Int($0) }) {
+        schedule.trace(client, ScheduleTests.say)
+      }
       schedule.run()
       tally.add(schedule)
       #expect(schedule.complaints.isEmpty, "seed \(seed): \(schedule.complaints)")
     }
-    let count = ScheduleTests.seeds.count
-    guard count >= 100 else { return }
+    guard seeds.count >= 100 else { return }
     // Schedules in which nothing happens would prove nothing.
-    #expect(tally.sessions > 5 * count)
+    #expect(tally.sessions > 5 * seeds.count)
     #expect(tally.splices > 100)
     #expect(tally.handedOver > 20)
     #expect(tally.staleEvents > 0)
-    #expect(tally.changes > 3 * count)
+    #expect(tally.changes > 3 * seeds.count)
     for reason in [
       SessionEnd.Reason.finished, .reset, .connectRefused, .idle, .halfCloseTimeout, .allDown,
       .queueFull, .queueTimedOut, .holdFull, .holdTimedOut, .retryBudget, .endpointDown,
@@ -64,12 +72,12 @@ struct ScheduleTally {
   var reasons: [SessionEnd.Reason: Int] = [:]
 
   mutating func add(_ schedule: Schedule) {
-    sessions += schedule.ends.count
+    sessions += schedule.journal.ends.count
     splices += schedule.kernel.spliceCount
     handedOver += schedule.handedOver
     staleEvents += schedule.staleEvents
     changes += schedule.changes
-    for named in schedule.ends {
+    for named in schedule.journal.ends {
       if let reason = named.record.end?.reason { reasons[reason, default: 0] += 1 }
     }
   }

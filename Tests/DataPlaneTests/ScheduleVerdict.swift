@@ -6,40 +6,22 @@ import Reactor
 @testable import DataPlane
 
 extension Schedule {
-  /// Looks at everybody and complains.
+  /// Looks at everything that has happened, and complains.
   func reckon() {
-    var endsByClient: [PeerAddress: SessionRecord] = [:]
-    var names: [PeerAddress: NamedRecord] = [:]
-    for named in ends {
-      let record = named.record
-      names[record.client] = named
-      if endsByClient.updateValue(record, forKey: record.client) != nil {
-        complain("two end records for \(record.client)")
-      }
-      reckonRecord(record)
-    }
+    for named in journal.ends { reckonRecord(named.record) }
     if !wasKilled {
       reckonSums()
       reckonRosters()
     }
     for conversation in conversations {
-      let end = endsByClient[conversation.address]
-      if end == nil, conversation.arrival.wasAccepted, !wasKilled {
-        complain("\(conversation.address) was accepted and forgotten")
+      if !conversation.hasRecord, conversation.arrival.wasAccepted, !wasKilled {
+        complain("\(conversation.name) was accepted and forgotten")
       }
-      if let named = names[conversation.address] { reckonNames(conversation, named) }
-      let server = conversation.servers.last?.peer.flatMap { serverParties[ObjectIdentifier($0)] }
-      for stream in conversation.servers {
-        guard let end = stream.peer, let party = serverParties[ObjectIdentifier(end)] else {
-          continue
-        }
-        reckonBytes("upload of \(conversation.address)", conversation.client, party)
-        if party !== server, !party.received.isEmpty {
-          complain("\(conversation.address) was replayed")
-        }
-      }
-      reckonDownload(conversation, server)
-      if let end { reckonEnd(conversation, server, end) }
+      reckonBytes(conversation)
+      guard let named = conversation.record else { continue }
+      reckonNames(conversation, named)
+      reckonEnd(conversation, named.record)
+      if !wasKilled { reckonStreams(conversation, named) }
     }
   }
 
@@ -75,18 +57,16 @@ extension Schedule {
   /// Slots that went to others must not change what is told of those before.
   private func reckonNames(_ conversation: Conversation, _ named: NamedRecord) {
     if named.listener != conversation.listener {
-      complain("\(conversation.address) arrived at \(conversation.listener), not \(named.listener)")
+      complain("\(conversation.name) arrived at \(conversation.listener), not \(named.listener)")
     }
     if routesOfListeners[named.listener]?.contains(named.route) != true {
       complain("\(named.listener) never led to \(named.route)")
     }
-    // Who came and went within a turn, and moved nothing, was not seen in between.
-    guard named.record.uploadBytes + named.record.downloadBytes > 0,
-      let ours = conversation.servers.last,
-      let served = ours.peer.flatMap({ serverNames[ObjectIdentifier($0)] })
+    guard named.record.uploadBytes + named.record.downloadBytes > 0, let ours = conversation.ours,
+      let served = serverName(of: ours)
     else { return }
     if named.endpoint != served {
-      complain("\(conversation.address) was served by \(served), not \(named.endpoint ?? "-")")
+      complain("\(conversation.name) was served by \(served), not \(named.endpoint ?? "-")")
     }
   }
 
@@ -103,14 +83,14 @@ extension Schedule {
   /// Counters and records tell the same.
   private func reckonSums() {
     let routes = routeStates.values.map { $0.statistics() }
-    let endpoints = endpointStates.values.map { $0.statistics() }
+    let endpoints = endpointStates.values.map { $0.state.statistics() }
     let accepted = conversations.count { $0.arrival.wasAccepted }
-    let upload = ends.reduce(0) { $0 + $1.record.uploadBytes }
-    let download = ends.reduce(0) { $0 + $1.record.downloadBytes }
+    let upload = journal.ends.reduce(0) { $0 + $1.record.uploadBytes }
+    let download = journal.ends.reduce(0) { $0 + $1.record.downloadBytes }
     let sums: [(String, UInt64, UInt64)] = [
       ("accepted", routes.reduce(0) { $0 + $1.accepted }, UInt64(accepted)),
-      ("ended", routes.flatMap(\.ends).reduce(0) { $0 + $1.count }, UInt64(ends.count)),
-      ("durations", routes.reduce(0) { $0 + $1.duration.count }, UInt64(ends.count)),
+      ("ended", routes.flatMap(\.ends).reduce(0) { $0 + $1.count }, UInt64(journal.ends.count)),
+      ("durations", routes.reduce(0) { $0 + $1.duration.count }, UInt64(journal.ends.count)),
       ("upload of routes", routes.reduce(0) { $0 + $1.uploadBytes }, upload),
       ("download of routes", routes.reduce(0) { $0 + $1.downloadBytes }, download),
       ("upload of endpoints", endpoints.reduce(0) { $0 + $1.uploadBytes }, upload),
@@ -122,60 +102,62 @@ extension Schedule {
     }
   }
 
-  /// What one has received is what the other has sent, from the first byte on, and an end is only
-  /// seen when there was one.
-  private func reckonBytes(_ what: String, _ sender: Party, _ receiver: Party) {
-    guard sender.sent.starts(with: receiver.received) else {
-      return complain("\(what) differs within \(receiver.received.count) bytes")
-    }
-    if receiver.sawEnd {
-      if !sender.hasFinished { complain("\(what) ended, but nobody ended it") }
-      if receiver.received.count < sender.sent.count {
-        complain("\(what) ended after \(receiver.received.count) of \(sender.sent.count) bytes")
-      }
-    }
-  }
-
-  private func reckonDownload(_ conversation: Conversation, _ server: Party?) {
+  /// What a party has received is what the other has sent, from the first byte on, and an end is only
+  /// seen when there was one. Nothing that was sent to one server is sent to another.
+  private func reckonBytes(_ conversation: Conversation) {
     let client = conversation.client
+    let server = conversation.ours.flatMap(server)
+    for ours in conversation.attempts {
+      guard let party = self.server(of: ours) else { continue }
+      if party !== server, party.receivedCount > 0 { complain("\(conversation.name) was replayed") }
+      if party.hasReceivedOthers { complain("the upload of \(conversation.name) differs") }
+      reckonEnd("upload of \(conversation.name)", of: client, at: party)
+    }
+    if client.hasReceivedOthers { complain("the download of \(conversation.name) differs") }
     if let server {
-      reckonBytes("download of \(conversation.address)", server, client)
-    } else if !client.received.isEmpty || client.sawEnd {
-      complain("\(conversation.address) received something from nobody")
+      reckonEnd("download of \(conversation.name)", of: server, at: client)
+    } else if client.receivedCount > 0 || (client.sawEnd && !client.stream.isUnix) {
+      complain("\(conversation.name) received something from nobody")
     }
   }
 
-  private func reckonEnd(_ conversation: Conversation, _ server: Party?, _ record: SessionRecord) {
+  private func reckonEnd(_ what: String, of sender: Party, at receiver: Party) {
+    guard receiver.sawEnd, !receiver.stream.isUnix, !sender.stream.isUnix else { return }
+    if !sender.hasFinished { complain("the \(what) ended, but nobody ended it") }
+    if receiver.receivedCount < sender.sentCount {
+      complain("the \(what) ended after \(receiver.receivedCount) of \(sender.sentCount) bytes")
+    }
+  }
+
+  /// A record says what has happened.
+  private func reckonEnd(_ conversation: Conversation, _ record: SessionRecord) {
     guard let end = record.end else { return }
     let client = conversation.client
-    let name = "\(conversation.address)"
+    let server = conversation.ours.flatMap(server)
     switch (end.origin, end.reason) {
     case (_, .finished):
-      guard let server else { return complain("\(name) finished without a server") }
-      if !client.hasFinished || !server.hasFinished { complain("\(name) finished too early") }
-      if record.uploadBytes != UInt64(client.sent.count)
-        || record.downloadBytes != UInt64(server.sent.count)
+      guard let server else {
+        // A unix client that closes its socket has finished.
+        if client.sentCount > 0 { complain("\(conversation.name) finished without a server") }
+        return
+      }
+      // A unix socket that is closed has finished, and may have thrown away what it could not send.
+      guard !client.stream.isUnix, !server.stream.isUnix else { return }
+      if !client.hasFinished || !server.hasFinished {
+        complain("\(conversation.name) finished too early")
+      }
+      if record.uploadBytes != UInt64(client.sentCount)
+        || record.downloadBytes != UInt64(server.sentCount)
       {
-        complain("\(name) finished with bytes missing")
+        complain("\(conversation.name) finished with bytes missing")
       }
     case (.downstream, _):
-      if !client.mayHaveFailed { complain("\(name): the client did not \(end.reason)") }
-      // All that had reached us before the reset is delivered.
-      if let server, let ours = client.stream.peer, server.isEager, !server.mayHaveFailed,
-        !wasKilled, end.phase != .connecting, server.received.count < ours.arrivedBytes
-      {
-        complain("\(name): \(server.received.count) of \(ours.arrivedBytes) after \(record)")
+      if !client.mayHaveFailed {
+        complain("\(conversation.name): the client did not \(end.reason)")
       }
     case (.upstream, .reset) where end.phase != .connecting:
-      guard let server, let ours = conversation.servers.last else {
-        return complain("\(name) was reset by no server")
-      }
-      if !server.mayHaveFailed { complain("\(name): the server did not reset") }
-      if client.isEager, !client.mayHaveFailed, !wasKilled,
-        client.received.count < ours.arrivedBytes
-      {
-        complain("\(name): \(client.received.count) of \(ours.arrivedBytes) after \(record)")
-      }
+      guard let server else { return complain("\(conversation.name) was reset by no server") }
+      if !server.mayHaveFailed { complain("\(conversation.name): the server did not reset") }
     default: break
     }
   }

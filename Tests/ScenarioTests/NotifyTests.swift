@@ -134,7 +134,8 @@ struct NotifyTests {
     #expect(event?["cause"] == "No such file or directory")
     #expect(try Connection(proxy.address()).ask("hello") == "hello")
     #expect(try proxy.end() == .code(0))
-    let lines = logLines(proxy.program.errorText).filter { $0.level == "warning" }
-    #expect(lines.count == 1)
+    // A worker that is slow to answer, where this machine is busy, is another matter.
+    let lines = proxy.program.errorText.split(separator: "\n")
+    #expect(lines.count { $0.contains("the service manager cannot be notified") } == 1)
   }
 }

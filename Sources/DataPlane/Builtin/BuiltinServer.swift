@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The endpoints inside the process: echo, discard and chargen (RFC 862, 863, 864), on one thread of
 // their own and over real sockets, so that a proxy can be tried where nothing else runs. They are
-// reached through unix sockets with names in the abstract namespace that nobody else uses.
+// reached through unix sockets with unique names in the abstract namespace.
 //
 // A connection here has at most one buffer of unsent bytes; while it has any, nothing is read.
 
@@ -10,14 +10,14 @@ import Glibc
 import Plan
 import Reactor
 
-/// A thread that serves builtin endpoints. Dropping it ends the thread without waiting for that.
+/// A thread that serves builtin endpoints. Dropping it stops the thread without waiting for its end.
 public final class BuiltinServer: Sendable {
   /// Where each service listens.
   public let addresses: [BuiltinService: SocketAddress]
   private let inbox: Inbox<Void>
   private let thread = Lock(LoopThread?.none)
 
-  /// Starts to serve `services`, up to `connectionsMax` connections at once. When it throws, everything
+  /// Starts to serve `services`, up to `connectionsMax` connections at once. If it throws, everything
   /// that it has opened is closed.
   public init(
     _ services: [BuiltinService], connectionsMax: Int
@@ -34,7 +34,7 @@ public final class BuiltinServer: Sendable {
       throw ListeningSocket.Failure(action: "starting builtin endpoints", errno: error)
     }
     inbox = made.inbox
-    // SAFETY: handed to the thread, and touched by nobody else from then on.
+    // SAFETY: handed to the thread; from then on only that thread touches it.
     nonisolated(unsafe) let loop = made
     do throws(Errno) {
       try thread.withLock { thread throws(Errno) in
@@ -81,7 +81,7 @@ final class BuiltinLoop: LoopCore {
     var side: DataPlane.Connection
     /// What was read and could not be sent back yet.
     var kept: [UInt8] = []
-    /// How far the stream of characters has come.
+    /// The position in the stream of characters.
     var position = 0
     var isQueued = false
     var hasEnded = false
@@ -187,7 +187,7 @@ final class BuiltinLoop: LoopCore {
       case .wouldBlock: return
       case .failed: return pause(position)
       }
-      // Left in the kernel's queue it would be reported again and again.
+      // In the kernel's queue it would be reported again and again.
       guard !connections.isFull else {
         kernel.close(descriptor)
         continue
@@ -211,7 +211,7 @@ final class BuiltinLoop: LoopCore {
     }
   }
 
-  /// Out of descriptors: a listener that is left registered would be reported for ever.
+  /// No descriptors are left: a listener that stays registered would be reported again and again.
   private func pause(_ position: Int) {
     poller.remove(listeners[position].descriptor)
     paused.append(position)

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Accepting: all workers watch all listening sockets, the kernel wakes one of them, and that one
+// Accepting: all workers watch all listening sockets, the kernel wakes one of them, and this one
 // keeps the connection unless another is clearly less loaded. Nothing is accepted that could not be
 // served: when a bound is reached, or the kernel lacks descriptors or memory, the listener is not watched
 // for a while, and clients wait in the kernel's queue instead of spinning the loop.
 //
 // A pause at a bound ends when a session ends on any worker: the pausing worker leaves a mark with the count
-// (`SessionCount.awaitFree`) and looks at it once more; the worker that lowers the count finds the mark and
-// tells all that have paused.
+// (`SessionCount.awaitFree`) and reads the count once more; the worker that lowers the count finds the mark and
+// sends a message to all workers that have paused.
 
 import Reactor
 
 /// A listener as one worker sees it.
 struct ListenerWatch {
-  /// The listener whose events are asked for, by its generation; `nil` if none are.
+  /// The generation of the listener that is registered with the poller; `nil` if none is.
   var generation: UInt32?
-  /// Whether the kernel has refused to watch it, and that was reported.
+  /// Whether the kernel has refused to watch it, and this was reported.
   var isRefused = false
-  /// How many connections are expected to wait when there is one.
+  /// How many connections to accept when the listener is reported as readable.
   var expected = 1
   /// The last turn in which connections were accepted here.
   var lastTurn: UInt32 = 0
 
-  /// Whether events are asked for.
+  /// Whether it is registered with the poller.
   var isRegistered: Bool { generation != nil }
 }
 
@@ -33,21 +33,21 @@ struct AcceptedConnection {
   let route: RouteIndex
 }
 
-/// What a worker remembers of pauses in accepting.
+/// A worker's pauses in accepting.
 struct PauseState {
-  /// How long accepting rests before it is tried again, if nothing ends the pause before that.
+  /// How long a pause lasts before accepting is tried again, if nothing ends it earlier.
   static let retryNanoseconds: UInt64 = 500_000_000
-  /// How long accepting must go on before a pause counts as over. At a bound it pauses and resumes
-  /// with every session that ends; that is reported once, not every time.
+  /// How long accepting must go on before a pause is reported as over. At a bound, accepting pauses and resumes
+  /// with every session that ends, which is reported once, not every time.
   static let calmNanoseconds: UInt64 = 10_000_000_000
-  /// How many connections may go away one after another while they are accepted.
+  /// How many consecutive connections may be aborted while they are accepted.
   static let abortedInARowMax = 64
 
-  /// Connections that went away since one was accepted.
+  /// Connections that were aborted since the last one was accepted.
   var abortedInARow = 0
   /// Why a listener is not watched at the moment.
   var reason: AcceptPause?
-  /// The pause that has been reported and not been reported as over.
+  /// The pause that has been reported, and not yet reported as over.
   var reported: AcceptPause?
   var lastAt = Instant(nanoseconds: 0)
 }
@@ -65,7 +65,8 @@ struct Acceptor<K: Kernel>: ~Copyable {
   private var parked: [AcceptedConnection] = []
   /// When pauses are to be reviewed.
   private(set) var reviewAt = Instant.distantFuture
-  /// Which turn this is, from 2 on: so none follows on turn 0, which never was. Wraps around after 2³².
+  /// The number of the current turn. It begins at 2, so that no turn follows turn 0, the initial value of
+  /// `lastTurn`. Wraps around after 2³².
   private var turnNumber: UInt32 = 2
 
   init(core: WorkerCore<K>) {
@@ -77,10 +78,10 @@ struct Acceptor<K: Kernel>: ~Copyable {
   /// A turn is over.
   mutating func noteTurn() { turnNumber &+= 1 }
 
-  /// How many connections wait here to be watched.
+  /// How many accepted connections wait to be watched.
   var parkedCount: Int { parked.count }
 
-  /// Whether events of a listener with this generation are asked for.
+  /// Whether the listener with this generation is registered.
   func isWatching(_ index: ListenerIndex, generation: UInt32) -> Bool {
     isAccepting && listening[index.position].generation == generation
   }
@@ -98,7 +99,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     listening[index.position].isRefused = false
   }
 
-  /// Watches the listeners that are not watched yet, but for those of full routes. Returns why some
+  /// Watches the listeners that are not watched yet, except those of full routes. Returns why some
   /// are left out, `nil` if none is.
   mutating func startListening() -> AcceptPause? {
     var reason: AcceptPause?
@@ -137,7 +138,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     unwatched.append(index.position)
   }
 
-  /// Watches no listener any more, for good. What waits in the kernel's queues stays there.
+  /// Stops watching all listeners, for good. Connections in the kernel's queues stay there.
   mutating func stopAccepting() {
     for position in listening.indices { stopListening(at: ListenerIndex(position)) }
     isAccepting = false
@@ -145,7 +146,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     reviewAt = parked.isEmpty ? .distantFuture : core.now
   }
 
-  /// The worker has gone over to another topology.
+  /// The worker has changed to another topology.
   mutating func followTopology() {
     while listening.count < core.topology.listeners.count { listening.append(ListenerWatch()) }
     unwatched = listening.indices.filter { !listening[$0].isRegistered }
@@ -157,20 +158,25 @@ struct Acceptor<K: Kernel>: ~Copyable {
       core.report(.acceptResumed(.routeSessionsMax(route)))
       pause.reported = nil
     }
+    // Before the marks that `startListening` leaves, which are of no use to a worker that has not paused.
+    core.link.isPaused.store(true, ordering: .sequentiallyConsistent)
     if pause.reason != nil {
       resume()
     } else if let reason = startListening() {
       retryListening(after: reason)
+    } else {
+      endPause()
     }
   }
 
   // MARK: Accepting
 
-  /// How many connections to accept at a listener now: as many as came the last time, and more and more
-  /// while there are some in every turn.
+  /// How many connections to accept at a listener now: as many as came the last time, and twice as many with
+  /// each turn that follows directly.
   ///
-  /// Not until the kernel says that nothing is left: where clients come one by one, that would be a second
-  /// call for each. What is left is reported again in the next turn, and then twice as many are accepted.
+  /// Accepting does not go on until the kernel has none left: where clients come one by one, this would be a
+  /// second call for each. Connections that are left are reported again in the next turn, and then twice as many
+  /// are accepted.
   mutating func expectedConnections(_ index: ListenerIndex) -> Int {
     if listening[index.position].lastTurn &+ 1 == turnNumber {
       listening[index.position].expected *= 2
@@ -181,13 +187,13 @@ struct Acceptor<K: Kernel>: ~Copyable {
     return expected
   }
 
-  /// Has as many connections be expected as may be accepted in a turn.
+  /// Expects as many connections as may be accepted in a turn.
   mutating func expectAll(_ index: ListenerIndex) {
     listening[index.position].expected = core.settings.relay.acceptsPerTurn
   }
 
-  /// Accepts a connection, the one after `accepted` others in this turn, for this worker or hands it to
-  /// another one. Returns whether there may be another, and the connection if it is to be served here.
+  /// Accepts a connection, after `accepted` others in this turn, and hands it to another worker if that is less
+  /// loaded. Returns whether there may be another connection, and this one if this worker serves it.
   mutating func acceptOne(
     _ index: ListenerIndex, after accepted: Int
   ) -> (mayGoOn: Bool, connection: AcceptedConnection?) {
@@ -214,7 +220,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
       uncountAccepted(route)
       core.counters[.acceptAborted] += 1
       pause.abortedInARow += 1
-      // So many are no accident: accepting itself is forbidden (EPERM of a seccomp filter).
+      // This many are no coincidence: accepting itself is forbidden (EPERM of a seccomp filter).
       guard pause.abortedInARow < PauseState.abortedInARowMax else {
         pause.abortedInARow = 0
         pauseAccepting(.resources(errno))
@@ -229,7 +235,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     }
   }
 
-  /// Counts a session before it exists, so that no bound is passed by several workers at once.
+  /// Counts a session before it exists, so that several workers together cannot exceed a bound.
   private mutating func count(_ route: RouteIndex) -> Bool {
     let topology = core.topology
     guard topology.sessions.take(below: topology.sessionsMax) else {
@@ -250,18 +256,18 @@ struct Acceptor<K: Kernel>: ~Copyable {
     free(core.topology.sessions)
   }
 
-  /// Takes back what was counted for a session of this worker.
+  /// Lowers the counts for a session of this worker.
   func uncount(_ route: RouteState) {
     core.link.load.giveBack()
     free(route.sessions)
     free(core.topology.sessions)
   }
 
-  /// Lowers a count, and tells the workers that have paused because of it.
+  /// Lowers a count, and sends a message to the workers that have paused because of it.
   private func free(_ sessions: SessionCount) {
     guard sessions.giveBackToAwaited() else { return }
     for worker in core.workers where worker.isPaused.load(ordering: .relaxed) {
-      // An inbox that is full or closed has work, or needs none: the pause is reviewed in any case.
+      // If the inbox is full or closed the message is lost, but pauses are reviewed from time to time.
       _ = worker.inbox.post(.resumeAccepting)
     }
   }
@@ -284,7 +290,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
   }
 
   /// A worker that has clearly fewer sessions than this one. With few sessions one fewer is enough,
-  /// since each may be all the traffic there is; with many, handing over must be worth a wake-up.
+  /// since each may carry most of the traffic; with many, handing over must be worth a wake-up.
   private func lessLoadedWorker() -> WorkerLink? {
     guard core.workers.count > 1 else { return nil }
     let own = core.link.load.value
@@ -302,7 +308,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
 
   // MARK: Pausing
 
-  /// The kernel has no memory to watch a connection: keeps it until it has, and accepts no other meanwhile.
+  /// The kernel has no memory to watch a connection: keeps the connection until it has, and pauses accepting.
   mutating func park(_ connection: AcceptedConnection, after errno: Errno) {
     parked.append(connection)
     pauseAccepting(.resources(errno))
@@ -314,7 +320,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
 
   /// Stops watching listeners until a session ends or a little time has passed.
   mutating func pauseAccepting(_ reason: AcceptPause) {
-    // Nothing is accepted any more: there is nothing to pause, or to go on with.
+    // Accepting has ended for good.
     guard isAccepting else { return }
     core.counters[.acceptPaused] += 1
     for position in listening.indices {
@@ -331,7 +337,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
       core.report(.acceptPaused(reason))
     }
     retryListening(after: reason)
-    // The bound may have been freed before the mark was left.
+    // A session may have ended before the mark was left.
     switch reason {
     case .sessionsMax:
       if core.topology.sessions.awaitFree(below: core.topology.sessionsMax) { resume() }
@@ -342,7 +348,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     }
   }
 
-  /// Some listener is not watched: tries again when a session ends, and after a while.
+  /// A listener is not watched: tries again when a session ends, and after a while.
   mutating func retryListening(after reason: AcceptPause) {
     pause.reason = reason
     pause.lastAt = core.now
@@ -355,7 +361,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     core.link.isPaused.store(false, ordering: .relaxed)
   }
 
-  /// Watches the listeners again that can accept. Called when a session has ended, and from time to
+  /// Watches the listeners again, as far as they can accept. Called when a session has ended, and from time to
   /// time.
   mutating func resume() {
     guard pause.reason != nil, isAccepting, parked.isEmpty else { return }
@@ -367,7 +373,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
     if let reason = startListening() { pause.reason = reason } else { endPause() }
   }
 
-  /// The review is due: tries again, and reports when a pause is over for good.
+  /// A review is due: tries again, and reports a pause as over when accepting has gone on for long enough.
   mutating func review() {
     resume()
     guard pause.reason == nil, parked.isEmpty else {

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places: a session counted at an upstream and at one of its endpoints. Whoever frees one passes it on to
-// the session that has waited longest, still counted, if something waits; only otherwise it is given back.
+// Places: a session counted at an upstream and at one of its endpoints. If sessions wait, the thread that
+// frees a place passes it, still counted, to the session that has waited longest. Otherwise it is given back.
 
 import Balancing
 import Reactor
 
 /// A place on its way to a session that waited for it.
 public struct Grant: Sendable {
-  /// Whose queue it comes from.
+  /// The upstream of the queue that it comes from.
   let upstream: UpstreamState
   let token: Token
   let ticket: UInt32
   /// Where the session is counted.
   let endpoint: EndpointIndex
-  /// The endpoints that the session is not to try again, since they have failed it.
+  /// The endpoints that have failed the session, which does not try them again.
   let tried: UInt64
-  /// Whether the control loop has handed it out, at its pace: the session may try everything anew.
+  /// Whether the control loop has handed it out as a probe: the session may try all endpoints again.
   let isProbe: Bool
-  /// What the index belongs to. A worker that is behind goes over to it first; for one that is ahead the index
-  /// is the same, since the place is counted.
+  /// The topology of the index. A worker with an older topology changes to this one first. In a newer one the
+  /// index is the same, since the place is counted.
   let topology: Topology
 
   init(
@@ -35,13 +35,26 @@ public struct Grant: Sendable {
   }
 }
 
+/// What a session learns of a place that was passed to it: plain values, so that handing events to sessions
+/// counts no references.
+struct PassedPlace {
+  let endpoint: EndpointIndex
+  let tried: UInt64
+  let isProbe: Bool
+}
+
+extension Grant {
+  var place: PassedPlace { PassedPlace(endpoint: endpoint, tried: tried, isProbe: isProbe) }
+}
+
 extension Topology {
-  /// Whether an endpoint of an upstream may get sessions, full or not. Takes no longer for more endpoints.
+  /// Whether an endpoint of an upstream may get sessions, full or not. The cost does not depend on the number
+  /// of endpoints.
   func mayServe(_ upstream: Upstream) -> Bool {
     upstream.state.serving != .none && upstream.rosters.contains { $0.usableTotal > 0 }
   }
 
-  /// Counts a session at the upstream, and at an endpoint that `picker` finds. Counts nothing where there is
+  /// Counts a session at the upstream, and at an endpoint that `picker` finds. Counts nothing if it finds
   /// none.
   func take(
     ofUpstream position: Int, picker: inout EndpointPicker, tried: UInt64, key: UInt64,
@@ -59,14 +72,14 @@ extension Topology {
     return pick
   }
 
-  /// Gives back a place that no session has any more.
+  /// Gives back a place that no session holds any more.
   func giveBackPlace(_ endpoint: EndpointIndex) {
     giveBack(endpoint)
     endpoints[endpoint.position].upstreamState.sessions.giveBack()
   }
 
-  /// Whether a place at an endpoint is worth passing on: sessions may be given to it, it is within its
-  /// bounds, and it is the endpoint that is scarce. Where only the upstream is bounded, its policy picks.
+  /// Whether a place at an endpoint is passed on as it is: the endpoint has a bound of its own, may get
+  /// sessions, and is within its bounds. Where only the upstream is bounded, its policy picks an endpoint.
   private func mayPass(_ endpoint: EndpointIndex, ofUpstream position: Int) -> Bool {
     let one = endpoints[endpoint.position]
     guard one.sessionsMax < .max, let seat = one.seat,
@@ -95,8 +108,8 @@ extension Topology {
     handOut(.place, ofUpstream: position, picker: &picker, at: now, random: &random, post: post)
   }
 
-  /// Grants places to sessions that wait in an upstream's queue, as far as there are any. Returns to how
-  /// many, and whether there were no more because everything is full.
+  /// Grants free places to sessions that wait in an upstream's queue. Returns how many were granted, and
+  /// whether it ended because everything is full.
   @discardableResult
   func handOut(
     _ kind: WaitQueue.Kind, max: Int = .max, ignoringTried: Bool = false,

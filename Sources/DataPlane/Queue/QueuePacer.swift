@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control loop does for the queue of an upstream, for all workers together: what must be paced, and
-// what no worker sees.
+// The control loop's part in the queue of an upstream, for all workers together: it paces releases, and hands
+// out places that no worker sees become free.
 //
-//   - Sessions that wait for an endpoint go on at the hold's rate once there is one, so that a server that
-//     has just started is not overrun by all that have waited for it. Those that came later follow
-//     faster and faster: there may be more of them than the rate lets go, and they would wait for
-//     no other reason than that others do.
-//   - Where connecting fails although nothing speaks against the endpoints (they are not checked, or the
-//     checks have not noticed yet), the head goes as a probe, now and then, and the others follow once a
-//     connection stands.
-//   - Sessions that wait for a place are handed those that other sessions give up. Places that come from
-//     elsewhere (an endpoint comes up, a reload raises a bound) are handed out here; now and then also at
-//     endpoints that have failed the sessions before.
+//   - Sessions that wait for an endpoint are released at the hold's rate once one is available, so that a
+//     server that has just started is not overrun by all the sessions that have waited for it. Sessions that
+//     arrived later are released faster and faster: more may arrive than the rate releases, and the queue
+//     would never become empty.
+//   - Where connecting fails although the endpoints count as up (they are not checked, or the checks have not
+//     noticed yet), the head is released as a probe from time to time. The others follow once a connection is
+//     established.
+//   - Sessions that wait for a place get the places that other sessions free. Places from other causes (an
+//     endpoint comes up, a reload raises a bound) are handed out here; from time to time also at endpoints
+//     that have failed the sessions before.
 //
-// Pure but for the queue: time and topology go in, grants and the next time to look come out.
+// Pure except for the queue: the input is the time and the topology, the output grants and the next time to
+// look.
 
 import Balancing
 import Reactor
@@ -22,29 +23,29 @@ import Reactor
 public struct QueuePacer {
   /// How long the head waits before it tries again what has failed.
   static let probeNanoseconds: UInt64 = 250_000_000
-  /// How often it is looked whether something has changed.
+  /// The interval between two looks at the queue.
   static let lookNanoseconds: UInt64 = 20_000_000
-  /// How long an empty queue is attended to, in case something comes again.
+  /// How long an empty queue is still attended to, in case a session enters it again.
   static let lingerNanoseconds: UInt64 = 1_000_000_000
 
-  /// Whose queue it is.
+  /// The upstream of the queue.
   public let upstream: UpstreamState
   private var picker: EndpointPicker?
   private var random: SplitMix64
   private var nextProbeAt: Instant
   private var nextReleaseAt: Instant
   private var wasAvailable = true
-  /// Whether nothing was served for a while, so that the sessions that wait are a crowd.
+  /// Whether no session was served for a while, so that the sessions that wait now are the crowd.
   private var hasBeenAway = false
   private var failingSince: Instant?
-  /// The last one of the crowd, in the order of arrival.
+  /// The last session of the crowd, in the order of arrival.
   private var crowdEnd: UInt32?
   private var growth = PaceGrowth()
-  /// Whether the last look was at sessions that go on at the rate: only then may a late look make up for it.
+  /// Whether the last look released sessions at the rate: only then may a late look make up for the delay.
   private var isPacing = false
   private var emptySince: Instant?
 
-  /// Attends to a queue that a session has entered (`WorkerReport.waiting`).
+  /// A pacer for a queue that a session has entered (`WorkerReport.waiting`).
   public init(_ upstream: UpstreamState, now: Instant) {
     self.upstream = upstream
     random = SplitMix64(seed: now.nanoseconds)
@@ -52,13 +53,13 @@ public struct QueuePacer {
     nextReleaseAt = now
   }
 
-  /// Hands out what is due. `post` leaves a message for a worker and returns whether it could.
-  /// Returns when to be called again; `nil` when nothing waits any more: then a new report will come.
+  /// Hands out the places that are due. `post` leaves a message for a worker and returns whether it could.
+  /// Returns when to call again; `nil` when no session waits any more: then a new report will come.
   public mutating func look(
     _ topology: Topology, now: Instant, post: (_ worker: Int, WorkerMessage) -> Bool
   ) -> Instant? {
     guard let plan = topology.upstreams.first(where: { $0.state === upstream }) else {
-      // No session can have waited for what is gone for good.
+      // No session can wait for an upstream that was removed for good.
       return upstream.queue.giveUpAttending() ? nil : soon(now)
     }
     let wasPacing = isPacing
@@ -69,7 +70,7 @@ public struct QueuePacer {
       if plan.hold != nil {
         upstream.queue.await(.endpoint, at: now)
       } else if now >= nextProbeAt {
-        // Without a hold there is nothing to wait for: their workers end them.
+        // Without a hold there is nothing to wait for: the workers end these sessions.
         nextProbeAt = now.advanced(by: QueuePacer.probeNanoseconds)
         for waiter in upstream.queue.waiters() { _ = post(waiter.worker, .giveUp(waiter.token)) }
       }
@@ -127,13 +128,13 @@ public struct QueuePacer {
       random: &random, post: post)
   }
 
-  /// Finds out whether an endpoint may serve those that wait. Returns whether one may, as far as is known.
+  /// Updates whether an endpoint may serve the sessions that wait, and returns it.
   private mutating func noteAvailability(
     _ plan: Upstream, _ topology: Topology, _ now: Instant
   ) -> Bool {
     let isAvailable = topology.mayServe(plan)
     if isAvailable, !wasAvailable {
-      // What has failed before says nothing about an endpoint that is back.
+      // Earlier failures say nothing about an endpoint that is available again.
       upstream.queue.isFailing = false
       upstream.queue.forgetTried()
       nextProbeAt = now
@@ -141,8 +142,8 @@ public struct QueuePacer {
     }
     wasAvailable = isAvailable
     if isAvailable, upstream.queue.isFailing {
-      // One session that has failed while others are served makes no crowd: the next one that is connected
-      // puts an end to it, a probe at the latest.
+      // A single session that fails while others are served makes no crowd: the next connection that is
+      // established ends this state, that of a probe at the latest.
       let since = failingSince ?? now
       failingSince = since
       if now.nanoseconds(since: since) >= QueuePacer.probeNanoseconds { hasBeenAway = true }
@@ -168,8 +169,8 @@ public struct QueuePacer {
     return soon(now)
   }
 
-  /// Hands out to as many as the rate allows by now. What was missed is not made up for, but for what
-  /// falls between two looks.
+  /// Releases as many sessions as the rate allows by now. A delay is made up for only as far as the interval
+  /// between two looks.
   private mutating func releaseDue(
     _ plan: Upstream, _ topology: Topology, _ now: Instant,
     _ post: (_ worker: Int, WorkerMessage) -> Bool
@@ -181,7 +182,7 @@ public struct QueuePacer {
       let (granted, isFull) = handOut(
         .endpoint, 1, ignoringTried: true, plan, topology, now, post)
       guard granted == 1 else {
-        // Endpoints are available, and what is left to wait for is a place.
+        // Endpoints are available but full: the sessions wait for a place from now on.
         if isFull, plan.queue != nil { upstream.queue.await(.place, at: now) }
         return nextReleaseAt = now
       }
@@ -191,12 +192,12 @@ public struct QueuePacer {
   }
 }
 
-/// How much faster than the hold's rate those go on that have come after the crowd: twice as fast every
-/// quarter of a second, as long as no more than half of them fail.
+/// How much faster than the hold's rate the sessions after the crowd are released: twice as fast every quarter
+/// of a second, as long as no more than half of them fail.
 struct PaceGrowth {
   /// How long a pace is kept.
   static let stepNanoseconds: UInt64 = 250_000_000
-  /// The shortest time from one that goes on to the next, in nanoseconds.
+  /// The shortest interval between two releases, in nanoseconds.
   static let intervalMin: UInt64 = 1000
 
   private(set) var doublings = 0
@@ -204,7 +205,7 @@ struct PaceGrowth {
   private var failuresBefore = 0
   private var released = 0
 
-  /// Looks whether it is time for another pace. `failures` is how many sessions have failed ever.
+  /// Changes the pace if it is time. `failures` is how many sessions have failed since the start.
   mutating func look(now: Instant, failures: Int) {
     guard let stepBeganAt else {
       stepBeganAt = now
@@ -218,12 +219,12 @@ struct PaceGrowth {
     released = 0
   }
 
-  /// A session goes on.
+  /// A session was released.
   mutating func noteRelease() {
     released += 1
   }
 
-  /// From one that goes on to the next, where that is `interval` at the hold's rate.
+  /// The interval between two releases, where it is `interval` at the hold's rate.
   func interval(of interval: UInt64) -> UInt64 {
     max(interval >> UInt64(doublings), PaceGrowth.intervalMin)
   }

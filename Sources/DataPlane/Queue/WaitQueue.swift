@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queue of an upstream: sessions that cannot have an endpoint now, in the order of their arrival over
-// all workers. A place that becomes free is handed to the session that has waited longest, still counted;
-// nothing is woken to look for itself.
+// The queue of an upstream: sessions that cannot get an endpoint now, in the order of their arrival over
+// all workers. A place that becomes free is handed, still counted, to the session that has waited longest;
+// no session is woken to look for a place itself.
 //
 //     session ── enter ──▶ waiting ── hand out, pass ──▶ granted ── claim ──▶ (connects)
 //        ▲                    │ leave                       │ leave
 //        │                    ▼                             ▼
 //        │                 (gone)               left: the grant is refused when it arrives,
-//        └── its attempt failed: back at its place          and its place is passed on
+//        └── its attempt failed: back at its position       and its place is passed on
 //
 // Invariants:
 //   1. A place is counted at its endpoint and upstream from the moment it is taken until it is given back,
-//      and belongs to exactly one session, or to one grant that is under way to a session's worker.
-//   2. A session is handed a place only by the queue once it waits, and in order: an entry is passed over
-//      only if the free places are all at endpoints that have failed this session.
-//   3. When nothing is in progress, no entry for a place waits while an endpoint that it may use has one:
-//      whatever may have made a place available (a session that ends, an endpoint that comes up, a bound that
-//      is raised, the entry itself, which may have come just after a place was freed) is followed by `handOut`.
+//      and belongs to exactly one session, or to one grant on its way to a session's worker.
+//   2. Once a session waits, only the queue gives it a place, and in order: an entry is passed over only if
+//      all free places are at endpoints that have failed this session.
+//   3. When nothing is in progress, no entry for a place waits while an endpoint that it may use has a free
+//      one: every cause of a free place (a session that ends, an endpoint that comes up, a bound that is
+//      raised, and an entry, which may come just after a place was freed) is followed by `handOut`.
 //   4. An entry for an endpoint waits until the control loop hands out, at its pace (QueuePacer.swift).
 //
-// The lock is taken only to wait, and by a thread that frees a place while something waits; all others read
-// one atomic number. A thread that frees a place reads it after it has given the place back, and an entry
-// looks for places after it is counted, each with a fence in between (Dekker's pattern), so at least one of
-// the two sees the other.
+// The lock is taken only to wait, and by a thread that frees a place while sessions wait; otherwise a thread
+// reads one atomic number. A thread that frees a place gives it back and then reads this number. A session
+// that enters is counted and then looks for places. Both have a fence in between (Dekker's pattern), so at
+// least one of the two sees the other.
 
 import Reactor
 import Synchronization
@@ -37,12 +37,12 @@ public final class WaitQueue: Sendable {
     case endpoint
   }
 
-  /// What became of entering.
+  /// The result of entering.
   enum Entry: Equatable {
-    /// As many wait already as may.
+    /// The queue is full.
     case full
-    /// The session waits. `isUnattended`: the control loop does not attend to the queue yet and must be
-    /// told.
+    /// The session waits. `isUnattended`: the control loop does not attend to the queue yet and needs a
+    /// report.
     case entered(ticket: UInt32, sequence: UInt32, isUnattended: Bool)
   }
 
@@ -51,7 +51,7 @@ public final class WaitQueue: Sendable {
     let worker: Int
     let token: Token
     var kind: Kind
-    /// What a hash tells the session apart by.
+    /// The session's key, where the policy is a hash.
     let key: UInt64
     /// The endpoints that have failed the session.
     var tried: UInt64
@@ -63,7 +63,7 @@ public final class WaitQueue: Sendable {
     enum Stage { case vacant, waiting, granted, left }
     var stage = Stage.vacant
     var waiter = Waiter(worker: 0, token: Token(rawValue: 0), kind: .place, key: 0, tried: 0)
-    /// Since when it waits for what `waiter` says.
+    /// Since when it waits for the kind in `waiter`.
     var since = Instant(nanoseconds: 0)
     var sequence: UInt32 = 0
     /// Neighbours in the order of arrival, plus one; 0 if there is none. `next` also links vacant slots.
@@ -91,7 +91,7 @@ public final class WaitQueue: Sendable {
 
   // MARK: Looking
 
-  /// Whether something waits: then a newcomer waits behind it.
+  /// Whether a session waits: then newcomers wait behind it.
   var isOccupied: Bool { count.load(ordering: .relaxed) > 0 }
 
   /// The same, asked after a place was given back.
@@ -100,13 +100,13 @@ public final class WaitQueue: Sendable {
     return isOccupied
   }
 
-  /// Whether all endpoints have failed a session, and none has been connected since.
+  /// Whether all endpoints have failed a session, and no connection has been established since.
   var isFailing: Bool {
     get { failing.load(ordering: .relaxed) }
     set { failing.store(newValue, ordering: .relaxed) }
   }
 
-  /// How many sessions have begun to wait after failed attempts, ever. It wraps around.
+  /// How many sessions have begun to wait after failed attempts, since the start. Wraps around.
   var failures: Int { failed.load(ordering: .relaxed) }
 
   /// A session begins to wait because its attempts have failed.
@@ -120,10 +120,10 @@ public final class WaitQueue: Sendable {
     return state.withLock { ($0.counts.place, $0.counts.endpoint) }
   }
 
-  /// What the session waits for that came last.
+  /// What the session that entered last waits for.
   var lastKind: Kind { state.withLock { $0.lastKind } }
 
-  /// What the head waits for, and its place in the order of arrival; `nil` if nothing waits.
+  /// What the head waits for, and its number in the order of arrival; `nil` if no session waits.
   var head: (kind: Kind, sequence: UInt32)? {
     state.withLock { state in
       guard state.head != 0 else { return nil }
@@ -132,13 +132,13 @@ public final class WaitQueue: Sendable {
     }
   }
 
-  /// The last number that was given in the order of arrival.
+  /// The last number given in the order of arrival.
   var lastSequence: UInt32 { state.withLock { $0.lastSequence } }
 
   // MARK: On the session's worker
 
-  /// Has a session wait, if fewer than `max` wait for the same. One that has waited before passes its
-  /// `sequence`, is not subject to the bound again, and is back at its place. `handOut` must follow.
+  /// Adds a session, if fewer than `max` wait for the same. A session that has waited before passes its
+  /// `sequence`: it returns to its position, and the bound does not apply. `handOut` must follow.
   func enter(_ waiter: Waiter, max: Int, sequence: UInt32? = nil, at now: Instant) -> Entry {
     let entry = state.withLock { state -> Entry in
       let waiting = waiter.kind == .place ? state.counts.place : state.counts.endpoint
@@ -157,8 +157,7 @@ public final class WaitQueue: Sendable {
     return entry
   }
 
-  /// A session wants to wait no more, for a reason of its own. A grant that is under way to it will be
-  /// refused (`claim`).
+  /// Removes a session for a reason of its own. A grant that is on its way to it will be refused (`claim`).
   func leave(_ ticket: UInt32) {
     state.withLock { state in
       switch state.slots[Int(ticket)].stage {
@@ -172,7 +171,7 @@ public final class WaitQueue: Sendable {
     }
   }
 
-  /// What a session waits for, and since when; `nil` if a grant is under way to it.
+  /// What a session waits for, and since when; `nil` if a grant is on its way to it.
   func stay(of ticket: UInt32) -> (kind: Kind, since: Instant)? {
     state.withLock { state in
       let slot = state.slots[Int(ticket)]
@@ -195,9 +194,9 @@ public final class WaitQueue: Sendable {
   // MARK: Handing out, on any thread
 
   /// Grants places to the sessions at the head that wait for `kind`, in order, at most `max` of them.
-  /// `pick` finds and counts a place for a session, `post` leaves a grant for its worker and returns whether
-  /// it could; if not, the place is the caller's to give back, by `release`. Returns how many were granted,
-  /// and whether it ended because everything is full.
+  /// `pick` finds and counts a place for a session. `post` leaves a grant for its worker and returns whether
+  /// it could; if not, `release` gives the place back. Returns how many were granted, and whether it ended
+  /// because everything is full.
   @discardableResult
   func handOut(
     _ kind: Kind, max: Int = .max, ignoringTried: Bool = false,
@@ -231,7 +230,7 @@ public final class WaitQueue: Sendable {
   }
 
   /// Passes a place, which stays counted, to the first session that waits for one and that `endpoint` has
-  /// not failed. Returns whether there was one.
+  /// not failed. Returns whether there was such a session.
   func pass(
     _ endpoint: EndpointIndex, triedBit: UInt64,
     post: (Waiter, _ ticket: UInt32, EndpointIndex) -> Bool
@@ -255,7 +254,7 @@ public final class WaitQueue: Sendable {
     _ post: (Waiter, _ ticket: UInt32, EndpointIndex) -> Bool
   ) -> Bool {
     let waiter = state.slots[Int(ticket)].waiter
-    // A worker that takes no messages any more ends its sessions, which then leave.
+    // A worker that takes no more messages ends its sessions, which then leave the queue.
     guard post(waiter, ticket, endpoint) else { return false }
     state.unlink(ticket)
     state.slots[Int(ticket)].stage = .granted
@@ -265,8 +264,8 @@ public final class WaitQueue: Sendable {
 
   // MARK: On the control loop
 
-  /// From now on all sessions that wait wait for `kind`: for an endpoint, since none is available, or for a
-  /// place, since those that are available are full.
+  /// Changes what all waiting sessions wait for: an endpoint, since none is available, or a place, since all
+  /// available endpoints are full.
   func await(_ kind: Kind, at now: Instant) {
     state.withLock { state in
       state.lastKind = kind
@@ -284,7 +283,7 @@ public final class WaitQueue: Sendable {
     }
   }
 
-  /// Forgets which endpoints have failed the sessions that wait, so that they may try them again.
+  /// Forgets which endpoints have failed the waiting sessions, so that they may try them again.
   func forgetTried() {
     state.withLock { state in
       var next = state.head
@@ -295,7 +294,7 @@ public final class WaitQueue: Sendable {
     }
   }
 
-  /// The workers and tokens of all sessions that wait.
+  /// The workers and tokens of all waiting sessions.
   func waiters() -> [(worker: Int, token: Token)] {
     state.withLock { state in
       var all: [(Int, Token)] = []
@@ -309,7 +308,7 @@ public final class WaitQueue: Sendable {
     }
   }
 
-  /// Gives up attending, unless something waits. Returns whether it has.
+  /// Ends attending, unless a session waits. Returns whether it has ended.
   func giveUpAttending() -> Bool {
     state.withLock { state in
       guard state.head == 0 else { return false }
@@ -320,7 +319,7 @@ public final class WaitQueue: Sendable {
 }
 
 extension WaitQueue.State {
-  /// Puts an entry at its place and returns its ticket.
+  /// Puts an entry at its position and returns its ticket.
   mutating func add(_ slot: WaitQueue.Slot) -> UInt32 {
     let ticket: UInt32
     if firstVacant > 0 {
@@ -341,7 +340,7 @@ extension WaitQueue.State {
     firstVacant = ticket + 1
   }
 
-  /// Links an entry by its sequence: newcomers at the tail, those that are back near the head.
+  /// Links an entry by its sequence: newcomers at the tail, returning sessions near the head.
   mutating func link(_ ticket: UInt32) {
     let sequence = slots[Int(ticket)].sequence
     var next = head

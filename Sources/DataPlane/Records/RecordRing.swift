@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a worker to whoever writes records down: a ring with one writer and one reader, so that a
+// From a worker to the thread that writes the access log: a ring with one writer and one reader, so that a
 // record costs the worker a copy and two atomics, no lock, no allocation, no system call. A full
 // ring drops the new record and counts it: a slow disk must never stop a worker.
 //
-// The reader is woken by a bell only when it says that it sleeps; while records keep coming it looks
+// The reader is woken by a bell only when it has announced that it sleeps; while records keep coming it reads
 // again by itself, so that a busy worker never rings.
 
 import Reactor
@@ -34,7 +34,7 @@ public final class RecordRing: Sendable {
   }
 
   deinit {
-    // Records are plain data: there is nothing to deinitialise.
+    // Records are plain data and need no deinitialisation.
     freeZeroedMemory(places)
   }
 
@@ -46,8 +46,8 @@ public final class RecordRing: Sendable {
       return
     }
     (places + end % capacity).initialize(to: record)
-    // Sequentially consistent with `prepareToSleep`: either the reader sees this record, or we see
-    // that it sleeps.
+    // Sequentially consistent with `prepareToSleep`: either the reader sees this record, or the writer
+    // sees that the reader sleeps.
     tail.store(end + 1, ordering: .sequentiallyConsistent)
     if isReaderAsleep.load(ordering: .sequentiallyConsistent),
       isReaderAsleep.exchange(false, ordering: .sequentiallyConsistent)
@@ -65,7 +65,7 @@ public final class RecordRing: Sendable {
     return record
   }
 
-  /// Reader: says that it will wait for the bell. Returns false when there are records already; then
+  /// Reader: announces that it will wait for the bell. Returns false when there are records already; then
   /// it must not wait.
   public func prepareToSleep() -> Bool {
     isReaderAsleep.store(true, ordering: .sequentiallyConsistent)

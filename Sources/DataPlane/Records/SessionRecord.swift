@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is told of a session: plain data that a worker writes in one copy, and that somebody else
-// turns into text.
+// A record of a session: plain data that a worker writes in one copy, and that the access log's thread turns
+// into text.
 
 import Reactor
 
 /// One line of the access log before it is one.
 public struct SessionRecord: Sendable {
-  /// Which moment of the session it tells of.
+  /// The moment of a session that a record describes.
   public enum Moment: UInt8, Sendable {
-    /// The upstream connection stands.
+    /// The upstream connection is established.
     case start
     /// The session goes on.
     case progress
@@ -16,25 +16,25 @@ public struct SessionRecord: Sendable {
     case end
   }
 
-  /// Which moment it tells of.
+  /// The moment that it describes.
   public let moment: Moment
-  /// When that was.
+  /// The time of that moment.
   public let at: Instant
-  /// Where the client arrived.
+  /// The listener that accepted the client.
   public let listener: ListenerIndex
-  /// Through which route.
+  /// The route.
   public let route: RouteIndex
   /// The client.
   public let client: PeerAddress
   /// The endpoint that served it, or was tried last; `nil` if there was none.
   public let endpoint: EndpointIndex?
-  /// Bytes from the client that the endpoint's connection took.
+  /// Bytes from the client that the endpoint's connection has taken; at the end, those that were acknowledged.
   public let uploadBytes: UInt64
-  /// Bytes from the endpoint that the client's connection took.
+  /// Bytes from the endpoint that the client's connection has taken; at the end, those that were acknowledged.
   public let downloadBytes: UInt64
   /// From accepting to the connection; `nil` if there was none.
   public let connectNanoseconds: UInt64?
-  /// Since the client was accepted.
+  /// The time since the client was accepted.
   public let durationNanoseconds: UInt64
   /// How many endpoints were tried.
   public let attempts: UInt8

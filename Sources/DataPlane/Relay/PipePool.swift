@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pipes for splice(2), shared by the sessions of a worker. A session holds one only while there are
-// bytes in it, so few pipes serve many sessions; when there is none to be had, bytes are copied.
+// Pipes for splice(2), shared by the sessions of a worker. A session holds one only while it contains
+// bytes, so few pipes serve many sessions; when none is available, bytes are copied.
 //
 // An unprivileged user's pipes shrink to one or two pages beyond a limit (pipe-user-pages-soft,
-// pipe(7)). Such a pipe moves less per call than a copy would: it is given back, and no more are
-// asked for until some were closed, or many requests later: others' pipes may be gone by then.
+// pipe(7)). Such a pipe moves less per call than a copy would: it is closed, and no pipe is
+// requested until some were closed, or many requests later, when other processes may have closed theirs.
 
 import Reactor
 
-/// Which pipe of a worker's pool.
+/// The index of a pipe in a worker's pool.
 struct PipeIndex: Hashable {
   let rawValue: Int32
 }
 
 /// A bounded set of pipes. Not thread-safe: a worker owns it.
 struct PipePool<K: Kernel>: ~Copyable {
-  /// The least that makes splicing worth its two calls.
+  /// The smallest pipe that makes splicing worth its two calls.
   private static var usefulBytes: Int { 64 << 10 }
   /// How many empty pipes are kept open for the next bulk.
   private static var idleMax: Int { 16 }
-  /// How many requests are turned down before the kernel is asked again. Each is followed by a copy of a
-  /// buffer, so that asking costs nothing beside it.
+  /// How many requests are refused before the kernel is asked again. Each is followed by a copy of a
+  /// buffer, beside which the cost of asking does not matter.
   private static var turnedDownMax: Int { 1000 }
 
   private let kernel: K
   private let pipeBytes: Int
   private let pipesMax: Int
   private var pipes: [Pipe?] = []
-  /// Open pipes that nobody uses, all of them empty; the last was used last and is warm.
+  /// Open pipes that are not in use, all of them empty; the last one was used last and is warm.
   private var idle: [PipeIndex] = []
   private var vacant: [PipeIndex] = []
   private(set) var openCount = 0
   /// How many pipes are open at most, lowered when the kernel refuses or shrinks one.
   private var allowed: Int
-  /// Requests that were turned down without asking the kernel.
+  /// Requests that were refused without asking the kernel.
   private var turnedDown = 0
 
   init(kernel: K, pipeBytes: Int, pipesMax: Int) {
@@ -58,7 +58,7 @@ struct PipePool<K: Kernel>: ~Copyable {
     return pipe
   }
 
-  /// An empty pipe, `nil` when there is none to be had.
+  /// An empty pipe, `nil` when none is available.
   mutating func take() -> PipeIndex? {
     if let index = idle.popLast() { return index }
     guard openCount < pipesMax else { return nil }
@@ -104,7 +104,7 @@ struct PipePool<K: Kernel>: ~Copyable {
     pipes[Int(index.rawValue)] = nil
     vacant.append(index)
     openCount -= 1
-    // What was scarce may be there again.
+    // The kernel may grant another pipe now.
     allowed = pipesMax
   }
 }

@@ -3,42 +3,42 @@
 // connection into a flow's pending bytes, `drain` takes them from there into the other connection.
 //
 // Backpressure is a rule of order: pending bytes go out before anything is read, and nothing is
-// read while the destination has no room. So a flow holds at most what one read brought, and a
+// read while the destination has no room. So a flow holds at most the bytes of one read, and a
 // slow reader stops its sender through TCP's own window, however long it takes.
 //
 // A read goes into one buffer that all sessions of the worker share, and is written from there at once;
-// only what the destination does not take gets memory of its own. When reads keep filling the
+// only bytes that the destination does not take get memory of their own. When reads keep filling the
 // buffer, bytes are moved through a pipe with splice(2) instead: for bulk that halves the cost, for
 // small messages it adds a call. SPLICE_F_MORE is never used: it holds the tail of a message back
 // for 200 ms.
 //
-// A pipe is full by slots, not by bytes: a splice into one that is not empty may answer EAGAIN
-// because of the pipe. So a pipe is always emptied before it is filled again, and EAGAIN then speaks
-// of the socket alone.
+// A pipe's capacity is counted in slots, not in bytes: a splice into one that is not empty may fail with
+// EAGAIN because of the pipe. So a pipe is always emptied before it is filled again, and EAGAIN then
+// refers to the socket.
 
 import Reactor
 
-/// What moved a flow as far as it can go for now.
+/// The result of moving a flow as far as possible for now.
 enum FlowStep: Equatable {
   /// Nothing can be done until an event comes.
   case waiting
-  /// There is more to do, but it is the turn of others.
+  /// There is more to do, but other sessions go first.
   case budgetSpent
-  /// The kernel lacks memory for the transfer; to be tried again after a while.
+  /// The kernel has no memory for the transfer; try again after a while.
   case starved
-  /// The source has finished in order, and the destination's kernel has everything: it is to be told.
+  /// The source has finished in order, and the destination's kernel has everything: the end can be sent.
   case ended
-  /// The source has failed, and the destination's kernel has everything that came before.
+  /// The source has failed, and the destination's kernel has all bytes that came before.
   case cut
   /// Reading has found that the source has failed: nothing more will come from it.
   case sourceFailed(Errno)
-  /// Writing has found that the destination can be sent nothing more.
+  /// Writing has found that nothing more can be sent to the destination.
   case destinationFailed(Errno)
 }
 
 /// The resources with which a worker moves bytes. Not thread-safe: a worker owns it.
 struct Relay<K: Kernel>: ~Copyable {
-  private let kernel: K
+  private let transport: PlainTransport<K>
   /// Read into and written from at once; holds nothing between two calls of `move`.
   private let buffer: UnsafeMutableRawBufferPointer
   private(set) var pipes: PipePool<K>
@@ -47,9 +47,9 @@ struct Relay<K: Kernel>: ~Copyable {
   /// How many bytes all sessions keep in memory of their own.
   private(set) var keptBytes = 0
 
-  /// How many full reads in a row are bulk. A message that fits in a few reads is not worth a pipe.
+  /// How many consecutive full reads are bulk. A message that fits in a few reads is not worth a pipe.
   private static var fullReadsForBulk: UInt8 { 4 }
-  /// A splice below this is better copied.
+  /// A splice that moves fewer bytes is better done by copying.
   private static var smallSpliceBytes: Int { 16 << 10 }
   private static var smallSplicesForCopying: UInt8 { 2 }
 
@@ -58,7 +58,7 @@ struct Relay<K: Kernel>: ~Copyable {
   ) {
     precondition(bufferBytes > 0)
     precondition(bufferBytes <= Int(UInt32.max))
-    self.kernel = kernel
+    transport = PlainTransport(kernel: kernel)
     self.pipes = pipes
     self.coalescing = coalescing
     buffer = .allocate(byteCount: bufferBytes, alignment: 4096)
@@ -69,7 +69,7 @@ struct Relay<K: Kernel>: ~Copyable {
     buffer.deallocate()
   }
 
-  /// Moves what can be moved from `source` to `destination`, about `budget` bytes at most.
+  /// Moves bytes from `source` to `destination` as far as possible, about `budget` bytes at most.
   mutating func move(
     _ flow: inout Flow, from source: inout Connection, to destination: inout Connection,
     budget: Int
@@ -86,23 +86,21 @@ struct Relay<K: Kernel>: ~Copyable {
       case .cut: return .cut
       case .passed, .broken: return .waiting
       }
-      guard source.flags.contains(.readable), destination.flags.contains(.writable) else {
-        return .waiting
-      }
+      guard transport.mayRead(source), transport.mayWrite(destination) else { return .waiting }
       guard budget > 0 else { return .budgetSpent }
       if let step = fill(&flow, from: &source, &budget) { return step }
     }
   }
 
   /// Reads what the source of a broken flow still sends, about `budget` bytes at most, and forgets it, so
-  /// that the source is not stopped by what nobody takes, and its end is found. Returns whether there may
-  /// be more.
-  mutating func discard(_ flow: inout Flow, from source: inout Connection, budget: Int) -> Bool {
+  /// that the source is not stopped by bytes that nothing takes, and its end is found.
+  mutating func discard(_ flow: inout Flow, from source: inout Connection, budget: Int) -> FlowStep
+  {
     assert(flow.stage == .broken)
     var budget = budget
-    while source.flags.contains(.readable) {
-      guard budget > 0 else { return true }
-      switch kernel.receive(source.socket.rawValue, into: buffer) {
+    while transport.mayRead(source) {
+      guard budget > 0 else { return .budgetSpent }
+      switch transport.read(source, into: buffer) {
       case .moved(let count):
         budget -= count
       case .wouldBlock:
@@ -111,22 +109,28 @@ struct Relay<K: Kernel>: ~Copyable {
         source.flags.remove(.readable)
         source.flags.insert(.hungUp)
       case .failed(let errno) where errno.isShortage:
-        return true
+        return .starved
       case .failed(let errno):
         source.noteFailure(errno)
         source.flags.remove(.readable)
       }
     }
-    return false
+    return .waiting
   }
 
-  /// Forgets a flow's pending bytes: its destination can be sent nothing.
+  /// Sends the end of a flow to its destination.
+  func sendEnd(of flow: inout Flow, to destination: inout Connection) {
+    destination.flags.insert(transport.sendEnd(destination) ? .isShut : .gone)
+    flow.stage = .passed
+  }
+
+  /// Drops a flow's pending bytes: nothing can be sent to its destination.
   mutating func breakOff(_ flow: inout Flow) {
     releasePending(&flow)
     if flow.stage != .passed { flow.stage = .broken }
   }
 
-  /// Forgets a flow's pending bytes, in whatever stage it is.
+  /// Drops a flow's pending bytes, whatever its stage.
   mutating func releasePending(_ flow: inout Flow) {
     if let pending = flow.pending {
       assert(pending != buffer.baseAddress)
@@ -144,7 +148,7 @@ struct Relay<K: Kernel>: ~Copyable {
 
   // MARK: Filling
 
-  /// Takes bytes from the source; `nil` when the flow goes on: with pending bytes, or at its end.
+  /// Takes bytes from the source. `nil` when the flow goes on: it has pending bytes, or has ended.
   private mutating func fill(
     _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
   ) -> FlowStep? {
@@ -157,7 +161,7 @@ struct Relay<K: Kernel>: ~Copyable {
   private mutating func fillBuffer(
     _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
   ) -> FlowStep? {
-    switch kernel.receive(source.socket.rawValue, into: buffer) {
+    switch transport.read(source, into: buffer) {
     case .moved(let count):
       budget -= count
       flow.pending = buffer.baseAddress
@@ -178,9 +182,9 @@ struct Relay<K: Kernel>: ~Copyable {
     return nil
   }
 
-  /// Fills an empty pipe from the source. When nothing can be spliced and there may be more to it, a read
-  /// finds out why: splice stops for good at urgent data, saying EAGAIN, or 0 once the peer has finished,
-  /// however much lies behind the mark. Only reading steps over it.
+  /// Fills an empty pipe from the source. If nothing can be spliced and the reason may be other than an empty
+  /// socket, a read finds out: at urgent data splice stops for good, with EAGAIN, or with 0 once the peer has
+  /// finished, however many bytes are behind the mark. Only a read passes the mark.
   private mutating func fillPipe(
     _ flow: inout Flow, from source: inout Connection, _ budget: inout Int
   ) -> FlowStep? {
@@ -189,10 +193,10 @@ struct Relay<K: Kernel>: ~Copyable {
       return nil
     }
     let pipe = pipes[index]
-    // Not bounded by the pipe's size: that counts slots of a page each, and what comes from a socket
-    // often fills more than a page per slot.
+    // Not bounded by the pipe's size: it counts slots of a page each, and bytes from a socket often fill more than
+    // a page per slot.
     let asked = budget
-    switch kernel.splice(from: source.socket.rawValue, to: pipe.writeEnd, bytesMax: asked) {
+    switch transport.splice(source, into: pipe, bytesMax: asked) {
     case .moved(let count):
       assert(count <= asked)
       budget -= count
@@ -219,7 +223,7 @@ struct Relay<K: Kernel>: ~Copyable {
 
   private func noteNothing(_ flow: inout Flow, from source: inout Connection) {
     source.flags.remove(.readable)
-    // Nothing will ever arrive at a socket that has failed.
+    // Nothing will arrive any more at a socket that has failed.
     if source.flags.contains(.gone) { noteEndOfStream(&flow, from: &source) }
   }
 
@@ -235,7 +239,7 @@ struct Relay<K: Kernel>: ~Copyable {
     guard !errno.isShortage else { return .starved }
     source.noteFailure(errno)
     source.flags.remove(.readable)
-    // A unix peer that has closed has finished in order, and cannot be written to.
+    // A unix peer that has closed has finished in order.
     flow.stage = source.flags.contains(.isCut) ? .cut : .ended
     return .sourceFailed(errno)
   }
@@ -259,21 +263,20 @@ struct Relay<K: Kernel>: ~Copyable {
 
   // MARK: Draining
 
-  /// Delivers pending bytes; `nil` when all of them are with the destination's kernel.
+  /// Delivers pending bytes; `nil` when the destination's kernel has taken all of them.
   private mutating func drain(
     _ flow: inout Flow, into destination: inout Connection
   ) -> FlowStep? {
-    guard destination.flags.contains(.writable) else { return .waiting }
+    guard transport.mayWrite(destination) else { return .waiting }
     endDelay(of: flow, to: &destination)
     let result: Transfer
     if let index = flow.pipe {
-      result = kernel.splice(
-        from: pipes[index].readEnd, to: destination.socket.rawValue,
-        bytesMax: Int(flow.pendingBytes))
+      result = transport.splice(
+        pipes[index], into: destination, bytesMax: Int(flow.pendingBytes))
     } else {
       guard let pending = flow.pending else { preconditionFailure("pending bytes without a place") }
-      result = kernel.send(
-        destination.socket.rawValue,
+      result = transport.write(
+        destination,
         UnsafeRawBufferPointer(
           start: pending + Int(flow.pendingOffset), count: Int(flow.pendingBytes)))
     }
@@ -306,14 +309,14 @@ struct Relay<K: Kernel>: ~Copyable {
     }
   }
 
-  /// From the second time on what is sent must not wait for what was sent before.
+  /// From the second write on, bytes must not wait until earlier bytes are acknowledged.
   private func endDelay(of flow: borrowing Flow, to destination: inout Connection) {
     guard flow.bytes > 0, destination.flags.contains(.delaysSecond) else { return }
     destination.flags.remove(.delaysSecond)
-    kernel.setNoDelay(destination.socket.rawValue)
+    transport.kernel.setNoDelay(destination.socket.rawValue)
   }
 
-  /// Gives pending bytes that are in the shared buffer memory of their own.
+  /// Copies pending bytes from the shared buffer to memory of their own.
   private mutating func keepPending(_ flow: inout Flow) {
     guard let pending = flow.pending, pending == buffer.baseAddress else { return }
     let count = Int(flow.pendingBytes)
@@ -326,6 +329,6 @@ struct Relay<K: Kernel>: ~Copyable {
 }
 
 extension Errno {
-  /// Whether it is this machine that lacks something, and not the connection that has failed.
+  /// Whether this is a shortage of this machine, and not a failure of the connection.
   var isShortage: Bool { self == .noMemory || self == .noBufferSpace }
 }

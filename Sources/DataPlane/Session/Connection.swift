@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One of the two sockets of a session: its descriptor, what epoll has said about it, and what is known
-// of its ends. Sending and receiving end separately: a connection that nothing can be sent to may still
-// hold bytes that its peer sent before, and whether those are a complete stream is a question of its own
-// (`isCut`).
+// One of the two sockets of a session: its descriptor, what epoll has reported, and what is known of its ends.
+// Sending and receiving end separately: a connection that cannot be written to may still hold bytes that its
+// peer sent before. Whether those bytes are a complete stream is a separate question (`isCut`).
 
 import Reactor
 
-/// A connection's descriptor in four bytes, and the duty to close it through the kernel it came
-/// from. Dropping an open one is a leak and traps.
+/// A connection's descriptor in four bytes, and the duty to close it through the kernel that made it.
+/// Dropping an open one is a leak and traps.
 struct SocketHandle: ~Copyable {
   private(set) var rawValue: CInt
 
@@ -19,7 +18,7 @@ struct SocketHandle: ~Copyable {
 
   var isOpen: Bool { rawValue >= 0 }
 
-  /// Gives the descriptor up; the caller closes it.
+  /// Gives up the descriptor; the caller closes it.
   mutating func take() -> CInt {
     precondition(isOpen, "a socket was taken twice")
     defer { rawValue = -1 }
@@ -29,13 +28,6 @@ struct SocketHandle: ~Copyable {
   deinit {
     precondition(rawValue < 0, "a socket was dropped without being closed")
   }
-}
-
-/// How a connection's bytes are moved. The relay asks the transport three things: to read, to write, and
-/// to send the end of the stream.
-enum Transport: UInt8 {
-  /// Socket calls, and splice(2) when both connections of a session are plain.
-  case plain
 }
 
 /// One of the two connections of a session.
@@ -52,7 +44,7 @@ struct Connection: ~Copyable {
     /// It has failed or the peer has closed it: nothing can be sent, and nothing new will arrive. What
     /// had arrived before can still be read.
     static let gone = Flags(rawValue: 1 << 3)
-    /// An end of stream that is read from now on is no orderly one.
+    /// An end of stream that is read from now on is not orderly.
     static let isCut = Flags(rawValue: 1 << 4)
     /// The end of the stream was sent.
     static let isShut = Flags(rawValue: 1 << 5)
@@ -61,10 +53,10 @@ struct Connection: ~Copyable {
     /// A short read does not prove that there is no more to read: one stops at urgent data, and on
     /// unix sockets at a change of credentials.
     static let readsInPieces = Flags(rawValue: 1 << 7)
-    /// It has all the options that it is to have, also those that matter only to a connection that lasts.
+    /// All its options are set, also those that matter only to a connection that lasts.
     static let hasLastingOptions = Flags(rawValue: 1 << 8)
-    /// A second small message would wait until the first is acknowledged (Nagle's algorithm): that is to
-    /// be turned off before it is sent.
+    /// A second small message would wait until the first is acknowledged (Nagle's algorithm), which is turned
+    /// off before it is sent.
     static let delaysSecond = Flags(rawValue: 1 << 9)
 
     /// What is known of a new unix connection.
@@ -74,11 +66,10 @@ struct Connection: ~Copyable {
   var socket: SocketHandle
   /// The registration that events must match.
   var generation: UInt32 = 0
-  /// The length of its send queue at the last look, in bytes, with one for an end that was sent: when it
-  /// is shorter at the next look, the peer has acknowledged something.
+  /// The length of its send queue at the last look, in bytes; an end that was sent counts as one. If it is
+  /// shorter at the next look, the peer has acknowledged something.
   var unacknowledgedBytes: UInt32 = 0
   var flags: Flags = []
-  let transport = Transport.plain
 
   init(socket: consuming SocketHandle, generation: UInt32, flags: Flags = []) {
     self.socket = socket
@@ -91,17 +82,17 @@ struct Connection: ~Copyable {
     socket.isOpen && self.generation == generation
   }
 
-  /// Remembers what epoll reports. A report says what is true at that moment, and only changes are
-  /// reported, so flags are added here and taken away by the calls that find them exhausted.
+  /// Adds what epoll reports. Only changes are reported, so flags are set here and cleared by the calls that
+  /// find nothing more to do.
   ///
-  /// An error is not taken from the socket here. Reading finds it behind what can still be read, and
-  /// behind an orderly end that arrived before it (tcp_recvmsg in Linux); whoever took it before would
-  /// make a cut stream look complete.
+  /// An error is not taken from the socket here. Reading finds it behind the bytes that can still be read, and
+  /// behind an orderly end that arrived before it (tcp_recvmsg in Linux). Taking it earlier would make a cut
+  /// stream look complete.
   mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .readHangUp, .hangUp, .error]) {
       flags.insert(.readable)
     }
-    // A hang-up or an error must be found by writing, too, instead of waiting for room for ever.
+    // A write must find a hang-up or an error, too, instead of waiting for room for ever.
     if !readiness.isDisjoint(with: [.writable, .hangUp, .error]) { flags.insert(.writable) }
     if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { flags.insert(.hungUp) }
     if readiness.contains(.urgent) { flags.insert(.readsInPieces) }
@@ -113,9 +104,9 @@ struct Connection: ~Copyable {
     }
   }
 
-  /// A call on the socket has failed with `errno`, which it has thereby forgotten. `EPIPE` on TCP says
-  /// that the peer's end had arrived before the reset, so its stream is complete (tcp_reset in Linux). A
-  /// unix peer that closes loses nothing of what it wrote, whatever the error.
+  /// A call on the socket has failed with `errno`, which the socket no longer holds. `EPIPE` on TCP says that
+  /// the peer's end had arrived before the reset, so its stream is complete (tcp_reset in Linux). When a unix
+  /// peer closes, nothing that it wrote is lost, whatever the error.
   mutating func noteFailure(_ errno: Errno) {
     flags.formUnion([.gone, .hungUp, .readable])
     if errno != .brokenPipe, !flags.contains(.isUnix) { flags.insert(.isCut) }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session: one accepted connection's life. It is plain data in a worker's slab, without a class,
 // closure or task. So an idle session costs its own size and nothing else, and could be written down and
-// taken up by another process. Its states and what leads from one to the other are in
-// SessionMachine.swift.
+// continued by another process. Its states and transitions are in SessionMachine.swift.
 //
-// Fields are in the order of their use: those that each turn of relaying looks at stand in the first 128
-// bytes, two lines of cache.
+// Fields are in the order of their use: those that each turn of relaying reads are in the first 128 bytes, two
+// cache lines.
 
 import Reactor
 
@@ -18,17 +17,17 @@ struct Session: ~Copyable {
 
   struct Flags: OptionSet {
     let rawValue: UInt16
-    /// It waits for its next turn in the worker's list, since its budget was spent.
+    /// It is in the worker's list of sessions that go on in the next turn.
     static let awaitsTurn = Flags(rawValue: 1 << 0)
-    /// The kernel had no memory for one of its transfers, which is to be tried again after a while.
+    /// The kernel had no memory for one of its transfers, which is tried again after a while.
     static let isStarved = Flags(rawValue: 1 << 1)
     /// The upstream's session count includes it.
     static let holdsUpstreamPlace = Flags(rawValue: 1 << 2)
     /// The endpoint's session count includes it.
     static let holdsEndpointPlace = Flags(rawValue: 1 << 3)
-    /// The upstream counts it among the sessions that are past their first attempt.
+    /// The upstream's count of sessions past their first attempt includes it.
     static let isRetrying = Flags(rawValue: 1 << 4)
-    /// The current attempt may use what is left of the time to connect, since no other can follow it.
+    /// The current attempt may use what is left of the time to connect, since no other attempt can follow it.
     static let isLastAttempt = Flags(rawValue: 1 << 5)
     /// The last attempt failed because of its source address.
     static let failedAtSource = Flags(rawValue: 1 << 6)
@@ -40,10 +39,13 @@ struct Session: ~Copyable {
     static let hasFirstFinish = Flags(rawValue: 1 << 9)
     /// It has waited in the queue of its upstream.
     static let hasWaited = Flags(rawValue: 1 << 10)
-    /// It was ended by a reset of both connections once everything was delivered (`avoid_time_wait`).
-    static let endsByReset = Flags(rawValue: 1 << 11)
+    /// Bytes were moved since it was last looked whether a receiver has acknowledged something.
+    static let hasMovedSinceLook = Flags(rawValue: 1 << 11)
     /// It has an entry in the queue of its upstream.
     static let isInQueue = Flags(rawValue: 1 << 12)
+    /// It was counted among the sessions that have waited for a place, or for an endpoint.
+    static let wasCountedAsQueued = Flags(rawValue: 1 << 13)
+    static let wasCountedAsHeld = Flags(rawValue: 1 << 14)
   }
 
   // Each turn of relaying.
@@ -52,8 +54,8 @@ struct Session: ~Copyable {
   var upstream: Connection
   var upload = Flow()
   var download = Flow()
-  /// When a byte, an end or a failure last came through in either direction, or a receiver was last seen
-  /// to have acknowledged something.
+  /// When a byte or an end last moved in either direction, or a receiver was last seen to have acknowledged
+  /// something.
   var lastMovedAt: Instant
   let route: RouteIndex
   var state: State = .inspecting
@@ -65,9 +67,9 @@ struct Session: ~Copyable {
   var upstreamPosition: UInt32
   let acceptedAt: Instant
   let client: PeerAddress
-  /// When the connection to the endpoint stood; `distantFuture` while there is none.
+  /// When the connection to the endpoint was established; `distantFuture` while there is none.
   var connectedAt = Instant.distantFuture
-  /// When the search for an endpoint began, to which `connect` is the timeout.
+  /// When the search for an endpoint began, which `connect` bounds.
   var searchBeganAt: Instant
   /// When the current attempt began; between two attempts, when the next one begins.
   var attemptBeganAt: Instant
@@ -75,23 +77,23 @@ struct Session: ~Copyable {
   var triedEndpoints: UInt64 = 0
   /// When it first began to wait in the queue; valid if it `hasWaited`.
   var waitBeganAt: Instant
-  /// Its place in the order of arrival, once it has waited.
+  /// Its number in the order of arrival, once it has waited.
   var waitSequence: UInt32 = 0
-  /// The queue's name for it while it waits.
+  /// The ticket of its entry in the queue.
   var waitTicket: UInt32 = 0
   let listener: ListenerIndex
-  /// How many moments of periodic records have passed.
+  /// How many of its periodic records were due so far.
   var recordMomentsPassed: UInt32 = 0
-  /// The kernel's word about the last attempt that failed, 0 if none has.
+  /// The kernel's error of the last attempt that failed, 0 if none has.
   private var failureErrno: Int32 = 0
   /// The endpoint that is connected, being connected, or was tried last.
   private var endpointNumber: UInt32 = .max
-  /// The first cause of the end, once there is one.
+  /// The first cause of its end, once there is one.
   var end: SessionEnd?
   /// How many attempts it has made, and how many since the search began.
   var attempts: UInt8 = 0
   var searchAttempts: UInt8 = 0
-  /// What it waits for, or has waited for last.
+  /// What it waits for, or last waited for.
   var waitKind = WaitQueue.Kind.place
 
   init(
@@ -120,7 +122,7 @@ struct Session: ~Copyable {
     set { endpointNumber = newValue?.rawValue ?? .max }
   }
 
-  /// What became of the last attempt that has failed.
+  /// The error of the last attempt that has failed.
   var failure: SessionError? {
     get {
       guard failureErrno != 0 else { return nil }
@@ -150,8 +152,8 @@ struct Session: ~Copyable {
     }
   }
 
-  /// Whether at least one side can send no more, so that the half-close timeout counts; also when
-  /// that end still waits behind bytes that the other side does not take.
+  /// Whether at least one side can send no more, so that the half-close timeout applies; also when its
+  /// end still waits behind bytes that the other side does not take.
   var isHalfClosed: Bool {
     @inline(__always)  // Not inlined, it is given a copy of the session.
     get {
@@ -161,8 +163,8 @@ struct Session: ~Copyable {
     }
   }
 
-  /// Notes why the session ends, unless an earlier cause is known. The kernel's word may follow later, when
-  /// the socket that is known to have failed has been read.
+  /// Notes why the session ends, unless an earlier cause is known. The kernel's error may be added later, when
+  /// the socket that has failed has been read.
   mutating func noteEnd(
     _ origin: SessionEnd.Origin, _ reason: SessionEnd.Reason, errno: Errno? = nil,
     in phase: SessionEnd.Phase? = nil
@@ -177,7 +179,7 @@ struct Session: ~Copyable {
     }
   }
 
-  /// Notes which flow has come to its end first.
+  /// Notes which flow has ended first.
   mutating func noteFinished(_ way: Way) {
     guard !flags.contains(.hasFirstFinish) else { return }
     flags.insert(.hasFirstFinish)

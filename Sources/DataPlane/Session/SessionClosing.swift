@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Closing the sessions of an endpoint that went down (`on_down`), spread over some time: all at once,
-// their clients would come back at once, to endpoints that have to do with one fewer already.
+// Closing the sessions of an endpoint that went down (`on_down`), spread over some time. If all were closed at
+// once, their clients would return at once, while one endpoint fewer is left to serve them.
 //
-// When a session's turn comes follows from its token, so that nothing is kept for it: a worker remembers
-// the endpoint, and a session's timer asks when that is. What recovers meanwhile keeps whom it still has.
+// The moment at which a session is reset is computed from its token, so nothing is stored for it: a worker
+// remembers the endpoint, and the session's timer computes the moment. An endpoint that recovers meanwhile keeps
+// the sessions that are left.
 
 import Balancing
 import Plan
 import Reactor
 
-/// Which sessions are to be reset, and when. The same for all workers; any one of them is told by message.
+/// Which sessions are reset, and when. The same for all workers; each of them gets it in a message.
 public struct SessionClosing: Sendable {
-  /// Whose sessions.
+  /// The endpoint whose sessions are reset.
   public let endpoint: EndpointIndex
-  /// Tells the endpoint from others that get its slot later.
+  /// Distinguishes the endpoint from others that get its slot later.
   let state: EndpointState
-  /// Sessions whose attempt to connect to the endpoint began after this moment are left alone: it is when the
-  /// worker was told, so that it means those, too, that were given the endpoint before the verdict and
-  /// connected after it.
+  /// When the worker received the message. Sessions whose attempt to connect to the endpoint began later are not
+  /// reset; sessions that got the endpoint before the verdict and were connected after it are.
   fileprivate(set) var toldAt: Instant
-  /// When the first ones are reset.
+  /// When the first sessions are reset.
   let beginsAt: Instant
-  /// Over how long they are reset.
+  /// The time over which the sessions are reset.
   let overNanoseconds: UInt64
 
-  /// What a policy wants for the sessions of an endpoint that is found to be down at `now`; `nil` if they
+  /// What a policy says for the sessions of an endpoint that is found to be down at `now`; `nil` if they
   /// go on.
   public init?(_ policy: OnDown, of endpoint: EndpointIndex, in topology: Topology, at now: Instant)
   {
@@ -42,7 +42,7 @@ public struct SessionClosing: Sendable {
     toldAt = now
   }
 
-  /// When a session's turn comes. `seed` tells workers apart.
+  /// When a session is reset. `seed` differs between workers.
   func moment(for token: Token, seed: UInt64) -> Instant {
     guard overNanoseconds > 0 else { return beginsAt }
     var random = SplitMix64(seed: token.rawValue ^ seed)
@@ -54,7 +54,7 @@ public struct SessionClosing: Sendable {
 struct SessionClosings {
   private var entries: [SessionClosing?] = []
   private(set) var count = 0
-  /// Whether some of them were not looked for among the sessions yet.
+  /// Whether there are endpoints whose sessions have not been searched for yet.
   var hasNews = false
 
   var isEmpty: Bool { count == 0 }
@@ -79,8 +79,8 @@ struct SessionClosings {
 }
 
 extension Worker {
-  /// Has the sessions of an endpoint reset when their time comes: those that there are at the end of the
-  /// turn, for endpoints go down together.
+  /// Schedules the resets of an endpoint's sessions. They are searched for at the end of the turn, once for all
+  /// endpoints that have gone down in it.
   func closeSessions(_ closing: SessionClosing) {
     guard isCurrent(closing) else { return }
     var closing = closing
@@ -89,7 +89,7 @@ extension Worker {
     closings.hasNews = true
   }
 
-  /// Looks once for the sessions of all endpoints that have gone down in this turn.
+  /// Searches once for the sessions of all endpoints that have gone down in this turn.
   func armClosings() {
     guard closings.hasNews else { return }
     closings.hasNews = false
@@ -104,12 +104,12 @@ extension Worker {
     }
   }
 
-  /// Leaves the sessions alone that an endpoint still has. Their timers find nothing to do.
+  /// Cancels the resets of the sessions that an endpoint still has. Their timers find nothing to do.
   func keepSessions(of endpoint: EndpointIndex) {
     closings[endpoint] = nil
   }
 
-  /// Forgets what is about endpoints whose slots are others' now.
+  /// Forgets endpoints whose slots belong to other endpoints now.
   func reviewClosings() {
     closings.removeAll { !isCurrent($0) }
   }
@@ -119,7 +119,7 @@ extension Worker {
       && core.view.endpoints[closing.endpoint.position].state === closing.state
   }
 
-  /// When a session is to be reset because its endpoint is down, `distantFuture` if that is not so.
+  /// When a session is reset because its endpoint is down, `distantFuture` if it is not.
   func closingMoment(of session: inout Session, at index: Int) -> Instant {
     guard !closings.isEmpty, session.state == .relaying,
       session.flags.contains(.holdsEndpointPlace), let endpoint = session.endpoint,

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// How sessions end. Every way is a case here, with who ended it and at which phase, so that a line
+// How sessions end. Each way is a case here, with the side that ended the session and the phase, so that a line
 // of the access log says what an operator would otherwise have to guess from two letters.
 
 import Reactor
 
-/// Why a session is over: what happened, who caused it, and what was being done at that moment.
+/// Why a session is over: what happened, which side caused it, and what was being done at that moment.
 public struct SessionEnd: Hashable, Sendable {
-  /// Who ended a session.
+  /// The side that ended a session.
   public enum Origin: UInt8, Sendable, CaseIterable {
     /// The client.
     case downstream
     /// The endpoint.
     case upstream
-    /// This program, by a rule of its configuration or for want of something.
+    /// This program, by a rule of its configuration or because of a shortage.
     case proxy
   }
 
   /// What happened.
   public enum Reason: UInt8, Sendable, CaseIterable {
-    /// Both sides finished sending, and the kernel took everything for delivery.
+    /// Both sides finished sending, and everything was acknowledged.
     case finished
     /// The connection was reset.
     case reset
@@ -30,32 +30,32 @@ public struct SessionEnd: Hashable, Sendable {
     case idle
     /// One side had finished and no byte moved for the route's `half_close_timeout`.
     case halfCloseTimeout
-    /// Both sides had finished, and a receiver acknowledged nothing for the route's `flush_timeout`.
+    /// Both sides had finished, and a receiver made no progress for the route's `flush_timeout`.
     case flushTimeout
     /// The endpoint refused the connection, and no other could be tried.
     case connectRefused
-    /// No connection stood when an attempt's or all attempts' time was over.
+    /// No connection was established within the time of an attempt, or of all attempts.
     case connectTimedOut
     /// Connecting failed in another way.
     case connectFailed
-    /// No endpoint could be picked: each one is at its `max_sessions`, has weight 0, or is down, and
-    /// one at least is not down.
+    /// No endpoint could be picked: each one is at its `max_sessions`, has weight 0, or is down, and at
+    /// least one is not down.
     case noEndpoint
-    /// Every endpoint that could have a session is down.
+    /// Every endpoint that could serve is down.
     case allDown
-    /// Fewer endpoints are up than the upstream's `quorum`, but one at least is.
+    /// Fewer endpoints are up than the upstream's `quorum`, but at least one is.
     case noQuorum
     /// Every endpoint was full, and so was the upstream's `queue`.
     case queueFull
     /// No endpoint had room for the `queue`'s time.
     case queueTimedOut
-    /// No endpoint was available, and as many clients as the upstream's `hold` allows waited already.
+    /// No endpoint was available, and as many sessions waited as the upstream's `hold` allows.
     case holdFull
     /// No endpoint was available for the `hold`'s time.
     case holdTimedOut
-    /// Too many sessions of the upstream were at a further attempt already (`retry.budget`).
+    /// Too many sessions of the upstream were past their first attempt (`retry.budget`).
     case retryBudget
-    /// The endpoint went down, and the upstream closes the sessions of such (`on_down`).
+    /// The endpoint went down, and the upstream closes the sessions of such endpoints (`on_down`).
     case endpointDown
     /// This process or machine has no free descriptor.
     case outOfDescriptors
@@ -67,15 +67,15 @@ public struct SessionEnd: Hashable, Sendable {
     case outOfMemory
     /// The time to drain was over.
     case drainDeadline
-    /// The program was told to end at once.
+    /// A second signal ended the program at once.
     case killed
-    /// A socket failed in a way that has no case of its own; `errno` tells.
+    /// A socket failed in a way that has no case of its own; see `errno`.
     case failed
   }
 
   /// What was being done.
   public enum Phase: UInt8, Sendable, CaseIterable {
-    /// Nothing yet: the client had gone before an endpoint was looked for.
+    /// Nothing yet: the client was gone before an endpoint was selected.
     case inspecting
     /// Waiting for an endpoint to connect to.
     case waiting
@@ -87,17 +87,17 @@ public struct SessionEnd: Hashable, Sendable {
     case downstreamFinished
     /// The endpoint had finished sending, the client not.
     case upstreamFinished
-    /// One side was gone; what it had sent was being delivered to the other.
+    /// One side was gone, or both had finished; what was left was being delivered.
     case flushing
   }
 
-  /// Who ended it.
+  /// The side that ended it.
   public var origin: Origin
   /// What happened.
   public var reason: Reason
   /// What was being done.
   public var phase: Phase
-  /// The kernel's word, 0 if there is none.
+  /// The kernel's error, 0 if there is none.
   public var errno: Int32
 
   /// Puts the parts together.
@@ -109,18 +109,18 @@ public struct SessionEnd: Hashable, Sendable {
   }
 }
 
-/// Why something went wrong, and whose fault it is: what decides whether another endpoint is tried
-/// and whether an endpoint is blamed.
+/// Why something failed, and on which side: decides whether another endpoint is tried and whether an endpoint
+/// is blamed.
 struct SessionError: Error, Equatable {
-  /// Whose doing it is. Never an endpoint's, when we ran out of something.
+  /// The side that caused it. Never the endpoint's for a shortage of this machine.
   let origin: SessionEnd.Origin
-  /// What it is called.
+  /// The reason in the record.
   let reason: SessionEnd.Reason
-  /// Whether another endpoint may do better.
+  /// Whether another endpoint may be tried.
   let isRetryable: Bool
   let errno: Errno
 
-  /// Whether this process or machine has run out of something that others need, too.
+  /// Whether this process or machine has run out of something that other sessions need, too.
   var isShortage: Bool { reason == .outOfDescriptors || reason == .outOfMemory }
 
   /// An attempt to connect that failed.
@@ -149,7 +149,7 @@ struct SessionError: Error, Equatable {
     }
   }
 
-  /// An attempt that could not be given its source address.
+  /// An attempt whose source address could not be bound.
   init(binding errno: Errno) {
     let other = SessionError(connecting: errno)
     self.errno = errno
@@ -158,7 +158,7 @@ struct SessionError: Error, Equatable {
     isRetryable = other.isRetryable
   }
 
-  /// A connection that stood and failed.
+  /// An established connection that failed.
   init(relaying errno: Errno, on side: SessionEnd.Origin) {
     self.errno = errno
     isRetryable = false

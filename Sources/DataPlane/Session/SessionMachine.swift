@@ -14,12 +14,16 @@
 //  ───────────┼───────────────────────────────────────────────────────────────────────────────────────────
 //  inspecting │ queue, connect,    –                   –                    –                   –
 //             │ end: it was reset
-//  queued     │ wait,              end: reset, or      –                    end: waited too     granted: connect
-//             │ end: queue full    finished in silence                      long
-//  connecting │ secure, wait,      end: reset with     secure,              secure, wait,       failed: as entered,
-//             │ queue, end: none   nothing sent        queue, end           queue, end          with the next endpoint
+//  queued     │ wait,              end: reset, or      –                    end: waited too     granted, unavailable:
+//             │ end: queue full    finished in silence                      long; connect: no   connect; reload gives
+//             │                                                             queue any more      its route another
+//             │                                                                                 upstream: inspecting
+//  connecting │ secure, wait,      end: reset with     secure, wait,        secure, wait,       failed: as entered,
+//             │ queue, end: none   nothing sent, or    queue, end           queue, end          with the next endpoint
+//             │                    finished in silence
 //  securing   │ relay,             –                   –                    –                   –
-//             │ connect: it met itself
+//             │ connect: leads to
+//             │ itself
 //  relaying   │ wait, finish,      wait, finish        wait, finish,        end: idle, half-    turn: as client's event
 //             │ connect: reset,                        connect: reset,      closed, closing
 //             │ nothing sent                           nothing sent
@@ -34,8 +38,8 @@ enum SessionEvent {
   /// The state was entered from another one.
   case entered
   /// Connecting was entered with a place that was passed on.
-  case granted(Grant)
-  /// The session waits for what cannot come: no endpoint is available, and the upstream holds no sessions.
+  case granted(PassedPlace)
+  /// The session waits in vain: no endpoint is available, and the upstream has no hold.
   case unavailable
   /// Connecting was entered because an attempt has failed.
   case failed(SessionError)
@@ -43,9 +47,9 @@ enum SessionEvent {
   case downstream(Readiness)
   /// The connection to the endpoint has changed.
   case upstream(Readiness)
-  /// The session's timer has fired: its deadline has come, or has moved.
+  /// The session's timer has fired: its deadline has passed, or was moved.
   case deadline
-  /// Its budget was spent in the last turn; it may go on.
+  /// The session had spent its budget in the last turn; it may go on.
   case turn
 }
 
@@ -53,23 +57,23 @@ enum SessionEvent {
 enum Next {
   /// Nothing; the timer stays as it is.
   case wait
-  /// Nothing, but the deadline is another now.
+  /// Nothing, but the deadline has changed.
   case rearm
   /// The session waits in its upstream's queue for what `waitKind` says.
   case queue
-  /// It looks for an endpoint.
+  /// The session looks for an endpoint.
   case connect
   /// The same, with a place that was passed to it.
-  case connectAt(Grant)
+  case connectAt(PassedPlace)
   /// The same, after an attempt that has failed.
   case connectAfter(SessionError)
-  /// The connection to the endpoint stands, and is made fit for use.
+  /// The connection to the endpoint is established, and is prepared for use.
   case secure
   /// Bytes are relayed.
   case relay
-  /// At least one connection has come to its end; the other one gets what is left.
+  /// At least one connection is gone, or both flows have ended; what is left is delivered.
   case finish
-  /// The session is over, and its cause is noted. Connections that are still open are reset.
+  /// The session is over, and the cause is noted. Connections that are still open are reset.
   case end
 }
 
@@ -77,6 +81,13 @@ extension Worker {
   /// Carries out what follows from an event of a session, state by state, until it waits or is over.
   func run(_ index: Int, _ event: SessionEvent) {
     guard let session = sessions.find(index) else { return }
+    run(index, session, event)
+  }
+
+  /// The same, for a session that was just found.
+  func run(
+    _ index: Int, _ session: UnsafeMutablePointer<Session>, _ event: SessionEvent
+  ) {
     var event = event
     var mustArm = false
     if case .deadline = event { mustArm = true }
@@ -87,7 +98,7 @@ extension Worker {
       case .rearm: mustArm = true
       case .queue: (session.pointee.state, event) = (.queued, .entered)
       case .connect: (session.pointee.state, event) = (.connecting, .entered)
-      case .connectAt(let grant): (session.pointee.state, event) = (.connecting, .granted(grant))
+      case .connectAt(let place): (session.pointee.state, event) = (.connecting, .granted(place))
       case .connectAfter(let error): (session.pointee.state, event) = (.connecting, .failed(error))
       case .secure: (session.pointee.state, event) = (.securing, .entered)
       case .relay: (session.pointee.state, event) = (.relaying, .entered)
@@ -115,13 +126,13 @@ extension Worker {
     }
   }
 
-  /// Has a session be looked at when its deadline is now, which may have changed.
+  /// Sets a session's timer anew, since its deadline may have changed.
   func rearm(_ index: Int) {
     guard let session = sessions.find(index) else { return }
     sessions.arm(index, at: deadline(of: &session.pointee, at: index))
   }
 
-  /// When a session must be looked at, `distantFuture` if never.
+  /// A session's deadline, `distantFuture` if it has none.
   private func deadline(of session: inout Session, at index: Int) -> Instant {
     switch session.state {
     case .inspecting, .securing: .distantFuture
@@ -134,7 +145,7 @@ extension Worker {
 
   // MARK: Beginning and end
 
-  /// Serves a connection that is counted already. Owns the descriptor from here on.
+  /// Starts a session for a connection that is counted already. Owns the descriptor from here on.
   func startSession(_ connection: AcceptedConnection) {
     let generation = sessions.nextGeneration()
     let route = core.view.routes[connection.route.position]
@@ -148,7 +159,7 @@ extension Worker {
         connection.descriptor, for: .stream,
         token: Token(.downstream, index: index, generation: generation))
     } catch {
-      // The client need not suffer for it: it is watched as soon as there is memory.
+      // The connection is kept, and watched as soon as there is memory.
       _ = sessions.find(index)?.pointee.downstream.socket.take()
       sessions.remove(index)
       return acceptor.park(connection, after: error)
@@ -187,15 +198,15 @@ extension Worker {
     }
     let isOurs = session.end?.origin == .proxy
     let shortage = session.failure.flatMap { isOurs && $0.isShortage ? $0 : nil }
-    // From here on the slots of its endpoint, route and listener may go to others, once the records that
-    // were written before are read.
+    // From here on the slots of its endpoint, route and listener may be given to others, once the records that
+    // were written before have been read.
     connector.forgetEndpoint(&session)
     sessions.remove(index)
     core.view.listeners[listener.position].noteLeft()
     acceptor.uncount(view.state)
     core.counters[.ended] += 1
     if let shortage {
-      // A client that is accepted next would fare no better; it can wait in the kernel's queue.
+      // The next client would meet the same shortage; it can wait in the kernel's queue.
       acceptor.pauseAccepting(.resources(shortage.errno))
     } else if acceptor.pause.reason != nil {
       acceptor.resume()
@@ -203,7 +214,7 @@ extension Worker {
     reportIfFinished()
   }
 
-  /// Writes down what there is to tell of a session now.
+  /// Writes a record of a session as it is now.
   func record(_ session: inout Session, _ moment: SessionRecord.Moment) {
     guard let records else { return }
     let isConnected = session.connectedAt != .distantFuture
@@ -220,8 +231,8 @@ extension Worker {
 
   // MARK: Connections
 
-  /// Resets the connection to which `way` leads, if it is open. What its peer has not acknowledged does not
-  /// count as delivered any more.
+  /// Resets the connection to which `way` leads, if it is open. Bytes that its peer has not acknowledged no longer
+  /// count as delivered.
   func reset(_ session: inout Session, _ way: Way) {
     guard let descriptor = takeSocket(&session, way) else { return }
     core.kernel.reset(descriptor)
@@ -240,8 +251,8 @@ extension Worker {
     }
   }
 
-  /// How many of the `bytes` that a connection's kernel has taken its peer has not acknowledged. What was
-  /// written to a unix socket is with its peer.
+  /// How many of the `bytes` that were written to a connection its peer has not acknowledged. Bytes written to a
+  /// unix socket have arrived at the peer.
   func lostBytes(_ connection: inout Connection, _ bytes: UInt64) -> UInt64 {
     guard bytes > 0, !connection.flags.contains(.isUnix) else { return 0 }
     let queued = core.kernel.sendQueueBytes(connection.socket.rawValue)

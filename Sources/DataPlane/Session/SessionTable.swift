@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sessions of a worker: where they are, how events find them, and when they must be looked at. Deadlines
-// are lazy: moving bytes writes down the time and touches no timer; the timer, when it fires, finds out
-// whether the deadline has moved.
+// The sessions of a worker: their memory, how events find them, and their deadlines. Deadlines are lazy: moving
+// bytes stores the time and touches no timer; when the timer fires, its handler computes whether the deadline
+// has moved.
 
 import Reactor
 
@@ -10,12 +10,12 @@ struct SessionTable: ~Copyable {
   private var slab: Slab<Session>
   private(set) var timers: TimerWheel
   private var lastGeneration: UInt32 = 0
-  /// Sessions that were not done when their budget was spent, by index and the generation of their client's
+  /// Sessions that had work left when their budget was spent, by index and the generation of their client's
   /// connection: those of earlier turns, and those of the current one.
   private var awaitingTurn: [Token] = []
   private var awaitingNextTurn: [Token] = []
 
-  /// An empty table. Throws when there is no address space for so many sessions.
+  /// An empty table. Throws when there is no address space for `capacity` sessions.
   init(capacity: Int, now: Instant) throws(Errno) {
     let slab = try Slab<Session>(capacity: capacity)
     let timers = try TimerWheel(capacity: capacity, now: now)
@@ -30,8 +30,8 @@ struct SessionTable: ~Copyable {
   /// The session at `index`, `nil` if there is none. The pointer is valid until `remove`.
   func find(_ index: Int) -> UnsafeMutablePointer<Session>? { slab.find(index) }
 
-  /// The session whose connection a token was made for, `nil` if that registration is gone: its session has
-  /// ended, or has closed that connection, whose events may come in the same batch.
+  /// The session with the connection that a token was made for. `nil` if that registration is gone: the session
+  /// has ended, or has closed that connection; its events may still come in the same batch.
   func find(_ token: Token) -> UnsafeMutablePointer<Session>? {
     guard let session = slab.find(token.index) else { return nil }
     let isCurrent =
@@ -54,7 +54,7 @@ struct SessionTable: ~Copyable {
   /// The first occupied index that is not below `start`.
   func nextIndex(from start: Int) -> Int? { slab.nextIndex(from: start) }
 
-  /// A number for a registration that was never used before (until it wraps around, 2³² later).
+  /// A number for a registration, never used before (it wraps around after 2³² registrations).
   mutating func nextGeneration() -> UInt32 {
     lastGeneration &+= 1
     return lastGeneration
@@ -75,23 +75,27 @@ struct SessionTable: ~Copyable {
     awaitingTurn.isEmpty ? timers.nextDeadline() ?? .distantFuture : Instant(nanoseconds: 0)
   }
 
-  /// Has a session be looked at by `deadline`, or not at all if that is `distantFuture`.
+  /// Sets a session's timer to `deadline`; clears it if that is `distantFuture`.
   mutating func arm(_ index: Int, at deadline: Instant) {
     guard deadline != .distantFuture else { return timers.cancel(index) }
     timers.schedule(index, at: deadline)
   }
 
-  /// A session whose timer has fired, `nil` if there is none left.
+  /// Removes and returns a session with a timer that has fired, `nil` if there is none left.
   mutating func popDue(at now: Instant) -> Int? { timers.popDue(at: now) }
 
   // MARK: Turns
 
-  /// Has a session that has spent its budget go on in the next turn.
+  /// Schedules a session that has spent its budget for the next turn.
   mutating func awaitTurn(_ index: Int, _ session: borrowing Connection) {
     awaitingNextTurn.append(Token(.downstream, index: index, generation: session.generation))
   }
 
-  /// The sessions whose turn it is, until `endTurns`. What spends its budget meanwhile waits for the next turn.
+  /// Whether sessions have spent their budget.
+  var hasTurns: Bool { !awaitingTurn.isEmpty || !awaitingNextTurn.isEmpty }
+
+  /// The sessions that go on in this turn, until `endTurns`. One that spends its budget meanwhile waits for the
+  /// next turn.
   func takeTurns() -> [Token] { awaitingTurn }
 
   mutating func endTurns() {

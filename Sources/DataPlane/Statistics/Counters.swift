@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers that one thread writes and any thread reads, while it writes. Every worker has a block of
+// Numbers that one thread writes and any thread may read at the same time. Every worker has a block of
 // its own for each route, listener and endpoint, so adding needs neither a lock nor an atomic
-// read-modify-write: a load, an addition and a store, none of them ordered. Blocks begin on lines of
-// their own, so that no worker takes a line away from another. Whoever reads adds the blocks up.
+// read-modify-write: a load, an addition and a store, none of them ordered. Blocks begin on cache lines of
+// their own, so that workers do not share lines. A reader adds the blocks up.
 //
-// A sum is exact once the writers rest. While they write, each number is right for some moment
-// during the reading, and not the same moment for all of them.
+// A sum is exact when no writer is active. While they write, each number is exact for some moment
+// during the reading, but not for the same moment.
 
 import Synchronization
 
@@ -23,8 +23,8 @@ struct CounterBlock: Sendable {
     self[counter] = self[counter] &+ amount
   }
 
-  /// Adds one, and makes everything that this thread did before visible to whoever reads the new
-  /// value with `CounterTable.settledSum`.
+  /// Adds one, and makes everything that this thread did before visible to a thread that reads the new value
+  /// with `CounterTable.settledSum`.
   func publishOne(to counter: Int) {
     counters[counter].store(self[counter] &+ 1, ordering: .releasing)
   }
@@ -32,7 +32,7 @@ struct CounterBlock: Sendable {
 
 /// The numbers of one entity, for all workers. They begin at zero.
 final class CounterTable: Sendable {
-  /// Two lines of cache, which processors fetch in pairs.
+  /// Two cache lines, which processors fetch in pairs.
   private static let alignment = 128
 
   let workers: Int
@@ -59,7 +59,7 @@ final class CounterTable: Sendable {
     return CounterBlock(counters: start)
   }
 
-  /// Adds to a number that all threads share, and that no block is used for.
+  /// Adds to a number that all threads share, and that no block is written for.
   func addShared(_ amount: UInt64, to counter: Int) {
     block(of: 0).counters[counter].wrappingAdd(amount, ordering: .relaxed)
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is remembered of an endpoint from one topology to the next: whether it is up, how many
-// sessions it has, and what has happened with it. The object is the endpoint's identity at run time.
+// The state of an endpoint that is kept from one topology to the next: its availability, the number of its
+// sessions, and its counters. The object is the endpoint's identity at run time.
 
 import Balancing
 import Reactor
@@ -8,19 +8,19 @@ import Synchronization
 
 /// Whether an endpoint may get sessions.
 public enum Availability: UInt8, Sendable, AtomicRepresentable {
-  /// It may. Endpoints begin so, unless their checks want to know first.
+  /// It may. Endpoints begin as up, unless `initial` of their check says otherwise.
   case up
   /// Its checks have failed: it gets no new session.
   case down
-  /// It has failed sessions, and is left out for a while.
+  /// It has failed sessions, and gets no new session for a while.
   case ejected
 }
 
-/// What has happened with an endpoint since it was first in use, over all workers.
+/// The counters of an endpoint since it was first in use, over all workers.
 public struct EndpointStatistics: Sendable {
   /// Why some attempts to connect have failed.
   public struct Failures: Sendable, Equatable {
-    /// Why. Shortages of this process or machine are among them.
+    /// The reason. Shortages of this process or machine are included.
     public let reason: SessionEnd.Reason
     /// How many.
     public let count: UInt64
@@ -28,8 +28,8 @@ public struct EndpointStatistics: Sendable {
 
   /// Connections attempted.
   public let attempts: UInt64
-  /// Of those, failed: refused, too late, or reset before a byte had moved. What never happened is
-  /// left out.
+  /// Failed attempts: refused, timed out, or reset before a byte had moved. Reasons that never occurred are left
+  /// out.
   public let failures: [Failures]
   /// Bytes that its connections have taken.
   public let uploadBytes: UInt64
@@ -54,15 +54,14 @@ public final class EndpointState: Sendable {
     table = CounterTable(counters: EndpointCounters.count, workers: workers)
   }
 
-  /// Whether it may get sessions. Whoever sets it tells the topology (`Topology.noteChange`), by which
-  /// workers pick.
+  /// Whether it may get sessions. After setting it, call `Topology.noteChange`, or workers do not see it.
   public var availability: Availability {
     get { currentAvailability.load(ordering: .relaxed) }
     set { currentAvailability.store(newValue, ordering: .relaxed) }
   }
 
   /// How much of its weight counts, in parts of 256: 1 to 256. Less than all while it starts slowly.
-  /// Whoever sets it tells the topology, as for `availability`.
+  /// After setting it, call `Topology.noteChange`.
   public var share: Int {
     get { currentShare.load(ordering: .relaxed) }
     set {
@@ -71,29 +70,28 @@ public final class EndpointState: Sendable {
     }
   }
 
-  /// How many sessions in a row have failed there, over all workers, where its upstream leaves out those
-  /// that fail (`OutlierPlan`). The control thread may set it: to 0, to have them counted anew, or to one
-  /// below the bound, so that a single failure reaches it.
+  /// How many consecutive sessions have failed there, over all workers, where its upstream ejects endpoints
+  /// (`OutlierPlan`). The control thread may set it: to 0, to count anew, or to one below the bound, so that a
+  /// single failure reaches it.
   public var failuresInARow: Int {
     get { currentFailures.load(ordering: .relaxed) }
     set { currentFailures.store(newValue, ordering: .relaxed) }
   }
 
-  /// A session has failed there. Returns whether that makes `max` in a row: said once, and again only after
-  /// one was served or the number was set.
+  /// A session has failed there. Returns whether this is the `max`th consecutive failure: true once, and again only
+  /// after a session was served or the number was set.
   func noteFailed(max: Int) -> Bool {
     currentFailures.add(1, ordering: .relaxed).newValue == max
   }
 
-  /// A session was served there. Returns whether `max` or more in a row had failed before: said once.
+  /// A session was served there. Returns whether `max` or more consecutive ones had failed before: true once.
   func noteServed(max: Int) -> Bool {
-    // Read before it is written: as a rule there is nothing to forget, and no worker takes the line of
-    // cache away from another.
+    // Read before it is written: as a rule it is 0 already, and the cache line stays shared between workers.
     guard currentFailures.load(ordering: .relaxed) > 0 else { return false }
     return currentFailures.exchange(0, ordering: .relaxed) >= max
   }
 
-  /// Takes up how long something took. When several threads do at once, one or the other is lost.
+  /// Adds a measured latency. When several threads add at once, one of the values may be lost.
   func noteLatency(nanoseconds: UInt64, at now: Instant, decayNanoseconds: UInt64) {
     let before = latency.load(ordering: .relaxed)
     let after = PeakAverage(rawValue: before).adding(
@@ -101,14 +99,14 @@ public final class EndpointState: Sendable {
     latency.store(after.rawValue, ordering: .relaxed)
   }
 
-  /// The average of that.
+  /// The average latency.
   var averageLatency: PeakAverage { PeakAverage(rawValue: latency.load(ordering: .relaxed)) }
 
   func counters(of worker: Int) -> EndpointCounters {
     EndpointCounters(block: table.block(of: worker))
   }
 
-  /// What has happened so far. Any thread; takes no lock.
+  /// The counters so far. Any thread; takes no lock.
   public func statistics() -> EndpointStatistics {
     let failures = SessionEnd.Reason.allCases.compactMap {
       reason -> EndpointStatistics.Failures? in
@@ -121,10 +119,10 @@ public final class EndpointState: Sendable {
       downloadBytes: table.sum(EndpointCounters.downloadBytes))
   }
 
-  /// Whether some session still names this endpoint, connected to it or not. Once no worker can pick
-  /// it any more, false is for good, and all that those sessions have recorded is visible.
+  /// Whether a session still refers to this endpoint, connected to it or not. Once no worker can pick
+  /// it any more, false is final, and all records of those sessions are visible.
   public var isNamed: Bool {
-    // In this order: what is let go of was held before.
+    // In this order: a session holds before it releases.
     let released = table.settledSum(EndpointCounters.released)
     return table.settledSum(EndpointCounters.held) != released
   }
@@ -146,12 +144,12 @@ struct EndpointCounters {
 
   fileprivate let block: CounterBlock
 
-  /// A session names this endpoint from now on.
+  /// A session refers to this endpoint from now on.
   func hold() {
     block.add(1, to: EndpointCounters.held)
   }
 
-  /// A session names it no more, and has written its last record of it.
+  /// A session no longer refers to it, and has written its last record of it.
   func release() {
     block.publishOne(to: EndpointCounters.released)
   }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long something took, how often: fixed bounds, so that histograms of all routes and all times
+// Counts of durations in buckets with fixed bounds, so that histograms of all routes and all times
 // can be added up and compared.
 
-/// How many durations fell between which bounds, and how long they were together.
+/// The number of durations in each bucket, and their sum.
 public struct Histogram: Sendable, Equatable {
-  /// The upper bound of each bucket in nanoseconds, itself included, ascending. What is longer than
-  /// the last one is in one bucket more.
+  /// The inclusive upper bound of each bucket in nanoseconds, ascending. Longer durations are in one more
+  /// bucket.
   public let boundsNanoseconds: [UInt64]
-  /// How many durations are in each bucket and in none before it: one more than there are bounds.
+  /// The number of durations in each bucket, not cumulative: one more than there are bounds.
   public let counts: [UInt64]
   /// All durations together, in nanoseconds.
   public let sumNanoseconds: UInt64

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is remembered of a listener from one topology to the next: which sessions came through it.
-// Their records name it, also when it is long closed.
+// The state of a listener that is kept from one topology to the next: whether sessions that came through it go on.
+// Their records refer to it, also long after it was closed.
 
 /// The part of a listener that outlives a topology.
 public final class ListenerState: Sendable {
   private let table: CounterTable
 
-  /// A listener that nobody has come through, for `workers` workers.
+  /// A listener without sessions, for `workers` workers.
   public init(workers: Int) {
     table = CounterTable(counters: ListenerCounters.count, workers: workers)
   }
@@ -15,10 +15,10 @@ public final class ListenerState: Sendable {
     ListenerCounters(block: table.block(of: worker))
   }
 
-  /// Whether some session that came through it goes on. Once no worker accepts here any more, false
-  /// is for good, and all that those sessions have recorded is visible.
+  /// Whether a session that came through it goes on. Once no worker accepts here any more, false is
+  /// final, and all records of those sessions are visible.
   public var isNamed: Bool {
-    // In this order: who leaves has come before.
+    // In this order: a session comes before it leaves.
     let left = table.settledSum(ListenerCounters.left)
     return table.settledSum(ListenerCounters.came) != left
   }
@@ -32,7 +32,7 @@ struct ListenerCounters {
 
   fileprivate let block: CounterBlock
 
-  /// A connection was accepted. Another worker may be the one that it leaves from.
+  /// A connection was accepted. It may be counted as gone by another worker.
   func noteCame() {
     block.add(1, to: ListenerCounters.came)
   }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is remembered of a route from one topology to the next: how many sessions it has, and what
-// has happened on it. The object is the route's identity at run time.
+// The state of a route that is kept from one topology to the next: the number of its sessions, and its counters.
+// The object is the route's identity at run time.
 
-/// What has happened on a route since it was first in use, over all workers.
+/// The counters of a route since it was first in use, over all workers.
 public struct RouteStatistics: Sendable {
   /// How one or more sessions ended.
   public struct Ends: Sendable, Equatable {
     /// What happened.
     public let reason: SessionEnd.Reason
-    /// Who did it.
+    /// The side that caused it.
     public let origin: SessionEnd.Origin
     /// How often.
     public let count: UInt64
@@ -16,13 +16,13 @@ public struct RouteStatistics: Sendable {
 
   /// Connections accepted.
   public let accepted: UInt64
-  /// Sessions that are over, by how they ended. What never happened is left out.
+  /// Sessions that are over, by their ends. Ends that never occurred are left out.
   public let ends: [Ends]
   /// Bytes from clients that endpoints' connections have taken, also of sessions that go on.
   public let uploadBytes: UInt64
   /// Bytes from endpoints that clients' connections have taken, also of sessions that go on.
   public let downloadBytes: UInt64
-  /// From accepting a client to the connection with an endpoint, for each connection that stood. The
+  /// From accepting a client to the connection with an endpoint, for each established connection. The
   /// bounds reach from a millisecond to ten seconds.
   public let connect: Histogram
   /// From accepting a client to the end of its session. The bounds reach from ten milliseconds to an
@@ -45,7 +45,7 @@ public final class RouteState: Sendable {
     RouteCounters(block: table.block(of: worker))
   }
 
-  /// What has happened so far. Any thread; takes no lock.
+  /// The counters so far. Any thread; takes no lock.
   public func statistics() -> RouteStatistics {
     var ends: [RouteStatistics.Ends] = []
     for reason in SessionEnd.Reason.allCases {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A number that all workers change, because a bound is for all of them together. The bound itself
-// belongs to the plan and may change with it; so it is told with every question.
+// A number that all workers change, because a bound applies to all of them together. The bound itself
+// belongs to the plan and may change with it, so it is an argument of each call.
 
 import Synchronization
 
@@ -9,15 +9,14 @@ public final class SessionCount: Sendable {
   private let count = Atomic<Int>(0)
   /// Whether a worker waits for the count to be lowered.
   private let isAwaited = Atomic<Bool>(false)
-  /// Keeps counts that different workers change off each other's lines of cache, which processors fetch in
-  /// pairs.
+  /// Keeps different counts on different cache lines, which processors fetch in pairs.
   private let padding = [14 of Int](repeating: 0)
 
-  /// Starts at none.
+  /// Starts at 0.
   public init() {}
 
-  /// How many there are. When it is 0 and nobody can add to it any more, all that those sessions
-  /// have recorded is visible.
+  /// The number of sessions. When it is 0 and no thread can add to it any more, all records of those sessions are
+  /// visible.
   public var value: Int { count.load(ordering: .acquiring) }
 
   /// Counts one more, unless there are `max` already.
@@ -26,8 +25,8 @@ public final class SessionCount: Sendable {
       add()
       return true
     }
-    // Never one too many for a moment: somebody else would take that for the truth, and wait for a place
-    // that is free.
+    // The count must not exceed the bound even for a moment: another thread would take it for full, and a session
+    // would wait for a place that is free.
     var before = count.load(ordering: .relaxed)
     while before < max {
       let (exchanged, original) = count.weakCompareExchange(
@@ -49,15 +48,15 @@ public final class SessionCount: Sendable {
     assert(after >= 0)
   }
 
-  /// Leaves a mark for `giveBackToAwaited` and looks once more. Returns whether there are fewer than `max`
-  /// now; otherwise the next one that is given back finds the mark.
+  /// Leaves a mark for `giveBackToAwaited` and reads the count once more. Returns whether there are fewer than `max`
+  /// now; otherwise the next call of `giveBackToAwaited` finds the mark.
   func awaitFree(below max: Int) -> Bool {
     isAwaited.store(true, ordering: .sequentiallyConsistent)
     atomicMemoryFence(ordering: .sequentiallyConsistent)
     return count.load(ordering: .acquiring) < max
   }
 
-  /// Counts one less. Returns whether somebody has left a mark since the last time that this was so.
+  /// Counts one less. Returns whether a mark was left since the last call that returned true.
   func giveBackToAwaited() -> Bool {
     giveBack()
     atomicMemoryFence(ordering: .sequentiallyConsistent)

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// How each policy chooses one position of a tier. What has no room or may not be picked is in none of the
-// trees; what has failed this session already has to be passed over here. That is rare, so draws are
-// simply made again, and only then it is looked around.
+// How each policy chooses one position of a tier. Members that have no room or may not be picked are in none of the
+// trees; members that have failed this session are passed over here. These are rare, so a draw that finds one is
+// repeated, and only then all members are searched.
 
 import Balancing
 import Reactor
 
 extension Roster {
-  /// How many draws may find endpoints that have failed the session before it is looked around.
+  /// How many draws may find endpoints that have failed the session before all members are searched.
   private static var drawsMax: Int { 16 }
 
-  /// Whether a session that these have failed may have a member, as far as its leaf tells.
+  /// Whether a member is open, according to its leaf, to a session that the members in `tried` have failed.
   func isOpen(_ position: Int, _ tried: UInt64) -> Bool {
     tried & members[position].triedBit == 0 && rooms[position] > 0
   }
@@ -18,7 +18,7 @@ extension Roster {
   /// A member at random, by weight × share.
   func draw(_ tried: UInt64, _ random: inout SplitMix64) -> Int? {
     if tried == 0 { return rooms.draw(&random) }
-    // Few of them: exactly, by those that are left.
+    // With few members: an exact draw from those that are open.
     if members.count <= 64 {
       let total = members.indices.reduce(0) { isOpen($1, tried) ? $0 + rooms[$1] : $0 }
       guard total > 0 else { return nil }
@@ -53,7 +53,7 @@ extension Roster {
     return found
   }
 
-  /// Two members at random by weight × share, different ones if there are two.
+  /// Two members at random by weight × share; different ones if at least two are open.
   func drawTwo(_ tried: UInt64, _ random: inout SplitMix64) -> (Int, Int)? {
     if tried == 0 { return rooms.drawTwo(&random) }
     guard let one = draw(tried, &random) else { return nil }
@@ -61,7 +61,7 @@ extension Roster {
     return (one, other)
   }
 
-  /// Of two members the one with fewer sessions per weight.
+  /// The one of two members with fewer sessions per weight.
   func lessLoaded(_ two: (Int, Int)?) -> Int? {
     guard let (one, other) = two else { return nil }
     let left = (sessions(one) + 1) * usableWeight(other)
@@ -69,10 +69,10 @@ extension Roster {
     return left <= right ? one : other
   }
 
-  /// The member with the fewest sessions per weight × share; which one of several is left to chance.
+  /// The member with the fewest sessions per weight × share; one of several at random.
   func least(_ tried: UInt64, _ random: inout SplitMix64) -> Int? {
     guard let loads else { return nil }
-    // Again when a leaf was behind; it is not any more.
+    // Again when a leaf was out of date; `verifyLoad` has corrected it.
     for _ in 0..<8 {
       guard var position = loads.draw(&random) else { return nil }
       if tried & members[position].triedBit != 0 {
@@ -89,12 +89,12 @@ extension Roster {
 
   // MARK: Hashes
 
-  /// How many of a key's places are looked at before the key draws by weight.
+  /// How many of a key's places are tried before the key draws by weight.
   private static var placesMax: Int { 64 }
 
-  /// The member that a key belongs to, or the next one of the key that may be picked and has room. A
-  /// member whose load is bounded, in percent of its share of all sessions, has no room beyond that, as
-  /// long as another one has (Mirrokni, Thorup and Zadimoghaddam, 2018).
+  /// The member that a key belongs to, or the next one of the key that may be picked and has room. If loads are
+  /// bounded, in percent of a member's share of all sessions, a member at its bound is passed over as long as another
+  /// one has room (Mirrokni, Thorup and Zadimoghaddam, 2018).
   func owner(of key: UInt64, _ tried: UInt64, loadPercent: Int?) -> Int? {
     guard let places else { return nil }
     let bound = loadPercent.map { LoadBound(percent: $0, self) }
@@ -106,8 +106,8 @@ extension Roster {
       guard let bound, !bound.allows(position, of: self) else { return position }
       if passedOver == nil { passedOver = position }
     }
-    // Few are left: all of the key's places are somebody else's. It draws among those who are left, always
-    // the same as long as these are.
+    // Few members are open, and none of the key's places belongs to them. The key draws among the open members,
+    // with the same result as long as these are the same.
     for attempt in Roster.placesMax..<(Roster.placesMax + Roster.drawsMax) {
       let bits = PlaceTable.bits(of: key, attempt: attempt)
       guard let position = rooms.draw(bits: bits) else { return nil }
@@ -120,11 +120,11 @@ extension Roster {
 
   // MARK: Latency
 
-  /// Less than this is no difference, in seconds: an idle endpoint of little latency would get everything.
+  /// Added to each latency, in seconds: otherwise an idle endpoint of very little latency would get all sessions.
   private static var latencyFloor: Float { 100e-6 }
 
-  /// Of two members the one that answers sooner, times the sessions it would have by its weight. As long as
-  /// one was never measured, only the latter counts.
+  /// The one of two members with the lower product of latency and sessions per weight, the new session included. As
+  /// long as one of them was never measured, only sessions count.
   func quicker(_ two: (Int, Int)?, at now: Instant, decayNanoseconds: UInt64) -> Int? {
     guard let (one, other) = two, one != other else { return two?.0 }
     let averages = (members[one].state.averageLatency, members[other].state.averageLatency)
@@ -140,9 +140,9 @@ extension Roster {
   }
 }
 
-/// How many sessions a member may have so that none is far above its share.
+/// The bound on a member's sessions that keeps it near its share.
 private struct LoadBound {
-  /// Sessions for all of the weight, in percent.
+  /// Sessions for all weights together, in percent.
   private let total: Int
   private let weight: Int
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a session to its endpoint: the connector selects one, counts the session there, begins attempts to
-// connect, says which attempts may follow one that has failed, and passes on the places of sessions that
-// are over. When it does what is the states' business (Session/States).
+// connect, decides which attempts may follow a failed one, and passes on the places of sessions that are over.
+// The states (Session/States) decide when it does this.
 //
 // The first attempt is free. A second one goes to another endpoint at once, as long as not too many sessions
-// of the upstream are past their first (the budget): when everything fails, retries must not multiply what
-// the endpoints have to bear. Those after it wait a little longer each time. All of them together have the
-// upstream's `connect` time.
+// of the upstream are past their first (the budget): when everything fails, retries must not multiply the load
+// of the endpoints. Later attempts wait a little longer each time. All of them together have the upstream's
+// `connect` time.
 
 import Balancing
 import Plan
@@ -18,19 +18,19 @@ enum RetryDecision {
   case retry(at: Instant)
   /// No other attempt may be made.
   case giveUp
-  /// One might be, but too many sessions are at a further attempt already.
+  /// Another attempt is possible, but too many sessions are past their first one already.
   case overBudget
 }
 
-/// What became of starting to connect.
+/// The result of starting to connect.
 enum AttemptProgress {
-  /// The connection stands, or will be reported to stand or to have failed.
+  /// The connection is established, or its result will be reported.
   case begun(isConnected: Bool)
-  /// The queue of a unix listener is full; nothing reports when it no longer is.
+  /// The backlog of a unix listener is full; no event reports when it no longer is.
   case busy
 }
 
-/// A worker's end of the upstreams. Not thread-safe: the worker owns it.
+/// Selection, attempts and places of a worker. Not thread-safe: the worker owns it.
 struct Connector<K: Kernel>: ~Copyable {
   private let core: WorkerCore<K>
   private var pickers: [EndpointPicker]
@@ -40,8 +40,8 @@ struct Connector<K: Kernel>: ~Copyable {
     pickers = core.topology.upstreams.map { EndpointPicker($0, offset: core.settings.number) }
   }
 
-  /// The worker has gone over to another topology. Upstreams with other members begin their turn anew,
-  /// somewhere: if it were always at the same place, the members there would get more, the more often
+  /// The worker has changed to another topology. Upstreams with other members begin their turns anew, at a random
+  /// position: always at the same one, the members there would get more sessions than their share, the more often
   /// members change.
   mutating func followTopology() {
     for (position, upstream) in core.topology.upstreams.enumerated() {
@@ -59,6 +59,9 @@ struct Connector<K: Kernel>: ~Copyable {
   /// Finds an endpoint for a session and counts the session there and at its upstream.
   mutating func select(_ session: inout Session) -> Pick {
     assert(!session.flags.contains(.holdsEndpointPlace))
+    // A copy of the reference: with a sanitizer the compiler takes reading it through `self` for an access to
+    // all of it, while `pickers` is being changed.
+    let core = core
     let position = Int(session.upstreamPosition)
     let key = hashKey(of: &session)
     let pick: Pick
@@ -81,13 +84,13 @@ struct Connector<K: Kernel>: ~Copyable {
     } else if core.view.upstreams[position].sessionsMax < .max,
       core.view.upstreams[position].state.queue.isOccupiedAfterChange
     {
-      // The upstream's count included the session for a moment, which another one may have taken for full.
+      // The upstream's count included this session for a moment, so another one may have found it full.
       handOut(position)
     }
     return pick
   }
 
-  /// What a hash tells a session apart by; 0 without a hash.
+  /// The session's key for a hash; 0 without a hash.
   func hashKey(of session: inout Session) -> UInt64 {
     guard let plan = core.view.upstreams[Int(session.upstreamPosition)].hash else { return 0 }
     var prefix: (high: UInt64, low: UInt64)?
@@ -102,13 +105,13 @@ struct Connector<K: Kernel>: ~Copyable {
     return hash.value
   }
 
-  /// A place was passed to a session that waited for one.
-  func accept(_ grant: Grant, for session: inout Session) {
+  /// Takes a place that was passed to a waiting session.
+  func accept(_ place: PassedPlace, for session: inout Session) {
     session.flags.insert(.holdsUpstreamPlace)
-    assign(grant.endpoint, to: &session)
+    assign(place.endpoint, to: &session)
   }
 
-  /// Begins with an endpoint where the session is counted.
+  /// Notes the endpoint where the session is counted now.
   private func assign(_ endpoint: EndpointIndex, to session: inout Session) {
     forgetEndpoint(&session)
     let view = core.view.endpoints[endpoint.position]
@@ -124,7 +127,7 @@ struct Connector<K: Kernel>: ~Copyable {
     view.counters.noteAttempt()
   }
 
-  /// The session will name its endpoint no more, not in a record either.
+  /// The session no longer refers to its endpoint, not in a record either.
   func forgetEndpoint(_ session: inout Session) {
     assert(!session.flags.contains(.holdsEndpointPlace))
     guard let endpoint = session.endpoint else { return }
@@ -143,8 +146,8 @@ struct Connector<K: Kernel>: ~Copyable {
     free(endpoint, near: Int(session.upstreamPosition))
   }
 
-  /// The session has failed at its endpoint and looks for another one: it stays counted at the upstream,
-  /// unless its route leads to another upstream by now.
+  /// The session has failed at its endpoint and looks for another one: it stays counted at the upstream, unless
+  /// its route has another upstream by now.
   mutating func leaveEndpoint(_ session: inout Session) {
     guard session.flags.contains(.holdsEndpointPlace), let endpoint = session.endpoint else {
       return
@@ -157,8 +160,9 @@ struct Connector<K: Kernel>: ~Copyable {
     if state.queue.isOccupiedAfterChange { handOut(position) }
   }
 
-  /// A place belongs to no session any more: passes it on. `position` is where its upstream is, as a rule.
+  /// A place belongs to no session any more: passes it on. `position` is a hint where its upstream is.
   mutating func free(_ endpoint: EndpointIndex, near position: Int) {
+    let core = core
     let state = core.topology.endpoints[endpoint.position].upstreamState
     if !state.queue.isOccupied {
       core.topology.giveBackPlace(endpoint)
@@ -173,7 +177,7 @@ struct Connector<K: Kernel>: ~Copyable {
     }
   }
 
-  /// The session gives up the place at its upstream that it has kept between two attempts.
+  /// Gives back the session's place at its upstream, which it has kept between two attempts.
   private mutating func giveBackUpstreamPlace(_ session: inout Session) {
     guard session.flags.contains(.holdsUpstreamPlace) else { return }
     session.flags.remove(.holdsUpstreamPlace)
@@ -183,14 +187,14 @@ struct Connector<K: Kernel>: ~Copyable {
     if state.queue.isOccupiedAfterChange { handOut(position) }
   }
 
-  /// Where an upstream is in the topology, `nil` if it is gone. Asked only where something waits.
+  /// The position of an upstream in the topology, `nil` if it was removed. Called only while sessions wait.
   private func position(of state: UpstreamState, near position: Int) -> Int? {
     let topology = core.topology
     return topology.upstreams[position].state === state
       ? position : topology.upstreams.firstIndex { $0.state === state }
   }
 
-  /// The same, for an upstream that a session has left.
+  /// Grants places to sessions that wait for one in the queue of an upstream that a session has left.
   mutating func handOut(of state: UpstreamState) {
     guard state.queue.isOccupiedAfterChange, let position = position(of: state, near: 0) else {
       return
@@ -200,6 +204,7 @@ struct Connector<K: Kernel>: ~Copyable {
 
   /// Grants places to sessions that wait for one in an upstream's queue.
   mutating func handOut(_ position: Int) {
+    let core = core
     core.topology.handOut(
       .place, ofUpstream: position, picker: &pickers[position], at: core.now,
       random: &core.random, post: core.post)
@@ -235,7 +240,7 @@ struct Connector<K: Kernel>: ~Copyable {
         return .busy
       case .inProgress, .connected: break
       }
-      // Not watched before it connects: until then the kernel reports it as hung up.
+      // Registered only now: before `connect` the kernel reports a socket as hung up.
       do throws(Errno) {
         try core.poller.add(descriptor, for: .stream, token: token)
       } catch {
@@ -267,17 +272,17 @@ struct Connector<K: Kernel>: ~Copyable {
     }
   }
 
-  /// When the current attempt is given up.
+  /// The deadline of the current attempt.
   func attemptDeadline(of session: inout Session) -> Instant {
     let view = core.view.upstreams[Int(session.upstreamPosition)]
     let all = connectDeadline(of: &session)
-    // One that no other can follow has all the time there is. Now and then it is looked whether another one
-    // can, after all.
+    // An attempt that no other can follow may use all the time that is left. From time to time it is checked
+    // whether another one can follow after all.
     let began = session.flags.contains(.isLastAttempt) ? core.now : session.attemptBeganAt
     return min(all, began.advanced(by: view.attemptNanoseconds))
   }
 
-  /// When all attempts are given up.
+  /// The deadline of all attempts.
   func connectDeadline(of session: inout Session) -> Instant {
     session.searchBeganAt.advanced(
       by: core.view.upstreams[Int(session.upstreamPosition)].connectNanoseconds)
@@ -285,8 +290,8 @@ struct Connector<K: Kernel>: ~Copyable {
 
   // MARK: Retrying
 
-  /// Whether an attempt may follow the one that has just failed, and when. If so, the session is counted as
-  /// one that is past its first.
+  /// Whether an attempt may follow the one that has just failed, and when. If so, the session is counted as past
+  /// its first attempt.
   mutating func mayRetry(_ session: inout Session) -> RetryDecision {
     let position = Int(session.upstreamPosition)
     let view = core.view.upstreams[position]
@@ -305,13 +310,13 @@ struct Connector<K: Kernel>: ~Copyable {
       afterAttempts: isUntried ? attempts : max(2, attempts), random: &core.random)
     let next = core.now.advanced(by: wait)
     guard wait == 0 || next < deadline else { return .giveUp }
-    // With a number of attempts of its own, a session that has tried all endpoints begins anew.
+    // If `attempts` is configured, a session that has tried all endpoints begins anew.
     if !isUntried { session.triedEndpoints = 0 }
     view.state.note(.retry)
     return .retry(at: next)
   }
 
-  /// Whether another attempt could follow the one that is under way, if that were given up now.
+  /// Whether another attempt could follow the current one, if that were given up now.
   func couldFollow(_ session: inout Session) -> Bool {
     let position = Int(session.upstreamPosition)
     let view = core.view.upstreams[position]
@@ -324,7 +329,7 @@ struct Connector<K: Kernel>: ~Copyable {
     return core.topology.upstreams[position].hasOpenMember(session.triedEndpoints)
   }
 
-  /// Counts a session as one that is past its first attempt, unless too many are.
+  /// Counts a session as past its first attempt, unless too many sessions are.
   private func beginRetrying(_ session: inout Session, _ view: UpstreamView) -> Bool {
     guard !session.flags.contains(.isRetrying) else { return true }
     let budget = view.retry.budget(sessions: view.state.sessions.value)
@@ -333,15 +338,15 @@ struct Connector<K: Kernel>: ~Copyable {
     return true
   }
 
-  /// The session is connected, or tries no more for now. `upstream` is the one that it has looked at, if
-  /// that is another than its own now.
+  /// The session is connected, or makes no attempts for now. `upstream` is the upstream that counts it, if the
+  /// session has another one now.
   func endRetrying(_ session: inout Session, at upstream: UpstreamState? = nil) {
     guard session.flags.contains(.isRetrying) else { return }
     session.flags.remove(.isRetrying)
     (upstream ?? core.view.upstreams[Int(session.upstreamPosition)].state).retrying.giveBack()
   }
 
-  // MARK: What sessions tell of their endpoints
+  // MARK: Results of sessions
 
   /// The session's attempt has failed.
   func noteFailure(_ error: SessionError, of session: inout Session) {
@@ -352,14 +357,15 @@ struct Connector<K: Kernel>: ~Copyable {
     guard error.origin == .upstream else { return }
     noteFailed(at: endpoint, isConnecting: error.reason != .reset)
     let view = core.view.upstreams[Int(session.upstreamPosition)]
-    // An endpoint that fails at once must not look quick: it counts as if the whole time had been spent.
+    // An endpoint that fails at once must not look fast: it counts as if it had taken the whole time.
     guard view.measure != nil else { return }
     noteLatency(view.attemptNanoseconds, at: endpoint, view)
   }
 
-  /// A connection to an endpoint stands.
+  /// A connection to an endpoint is established.
   func noteConnected(_ session: inout Session) {
-    guard let endpoint = session.endpoint else { return }
+    // One that was reset since proves nothing.
+    guard let endpoint = session.endpoint, !session.upstream.flags.contains(.isCut) else { return }
     let view = core.view.upstreams[Int(session.upstreamPosition)]
     if view.state.queue.isFailing { view.state.queue.isFailing = false }
     if core.view.endpoints[endpoint.position].countsOnlyConnects {
@@ -369,8 +375,8 @@ struct Connector<K: Kernel>: ~Copyable {
     noteLatency(core.now.nanoseconds(since: session.attemptBeganAt), at: endpoint, view)
   }
 
-  /// The first bytes of an endpoint have reached its client, `nanoseconds` after the last bytes to it, or
-  /// after the connection if it spoke first: so a client that thinks while it asks does not make the
+  /// The first bytes of an endpoint have reached its client, `nanoseconds` after the last bytes to it, or after
+  /// the connection if the endpoint spoke first. So a client that is slow to send its question does not make the
   /// endpoint look slow.
   func noteFirstBytes(of session: inout Session, after nanoseconds: UInt64) {
     guard let endpoint = session.endpoint else { return }
@@ -388,14 +394,14 @@ struct Connector<K: Kernel>: ~Copyable {
       nanoseconds: nanoseconds, at: core.now, decayNanoseconds: view.decayNanoseconds)
   }
 
-  /// A session has failed at an endpoint, and it is the endpoint's doing.
+  /// A session has failed at an endpoint, and the endpoint caused it.
   func noteFailed(at endpoint: EndpointIndex, isConnecting: Bool) {
     let view = core.view.endpoints[endpoint.position]
     guard view.failuresMax > 0, isConnecting || !view.countsOnlyConnects else { return }
     if view.state.noteFailed(max: view.failuresMax) { core.report(.endpointFailing(view.state)) }
   }
 
-  /// An endpoint has proved that it serves, by a connection that has stood `since` then.
+  /// An endpoint has served a session, on a connection established at `since`.
   func noteServed(at endpoint: EndpointIndex, since: Instant) {
     let view = core.view.endpoints[endpoint.position]
     guard view.failuresMax > 0, view.state.noteServed(max: view.failuresMax) else { return }
@@ -404,8 +410,8 @@ struct Connector<K: Kernel>: ~Copyable {
 }
 
 extension Topology {
-  /// Whether an endpoint that may get sessions has not failed a session yet; those that are ejected may get
-  /// the sessions that all others have failed.
+  /// Whether an endpoint that may get sessions has not failed a session yet. Ejected endpoints are included: they
+  /// get sessions that all others have failed.
   func hasUntried(_ upstream: Upstream, _ tried: UInt64) -> Bool {
     let serving = upstream.state.serving
     return upstream.tiers.contains { tier in

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// From "a session needs an endpoint" to one that is reserved for it: the balancer chooses among those
-// that can serve, tier by tier, and the choice is counted before anybody else can make it. No pick
-// looks at all endpoints, unless some have failed the session already and the draws do not find
-// one that has not.
+// Picks an endpoint for a session: the balancer chooses among the endpoints that can serve, tier by tier,
+// and counts the session at the chosen one at once, so that bounds hold for all workers together. No pick
+// looks at all endpoints, except when some have failed the session already and the draws find no other, or
+// when all seem to be full.
 
 import Balancing
 import Plan
 import Reactor
 
-/// What became of looking for an endpoint.
+/// The result of looking for an endpoint.
 package enum Pick: Equatable {
-  /// This one; the session is counted there.
+  /// This endpoint; the session is counted there.
   case endpoint(EndpointIndex)
-  /// Of those that may get sessions and have not failed this one, each has as many as it may.
+  /// Every endpoint that may get sessions and has not failed this one is full.
   case full
-  /// All that may get sessions have failed this one.
+  /// Every endpoint that may get sessions has failed this one.
   case tried
   /// No endpoint may get sessions at the moment.
   case unavailable
 }
 
-/// A worker's view of one upstream: whose turn it is. Loads and availability are shared with other
-/// workers through the rosters.
+/// A worker's turns in one upstream. Loads and availability are shared with other workers through the
+/// rosters.
 package struct EndpointPicker {
   /// The upstream's `turnsVersion` that this was made for.
   let turnsVersion: Int
   private var turns: [TierTurns]
   private var nextSource = 0
 
-  /// `offset` differs from worker to worker: they start at different places of the cycle. `rotation`
-  /// says who is first among equals.
+  /// `offset` differs from worker to worker, so that they start at different positions of the cycle.
+  /// `rotation` selects the first one of equal endpoints.
   package init(_ upstream: Upstream, offset: Int, rotation: Int = 0) {
     turnsVersion = upstream.turnsVersion
     turns =
@@ -38,10 +38,10 @@ package struct EndpointPicker {
   }
 
   /// An endpoint of `upstream` that may get sessions and has room for one more, which is counted there.
-  /// The session must be counted at the upstream already: bounds of load are shares of that. `tried`
-  /// has the bits of the endpoints that have failed this session: with more than 64 endpoints an
-  /// untried one may be passed over, too, which costs an attempt and bounds what a session
-  /// remembers. `key` is what a hash goes by.
+  /// The session must be counted at the upstream already: bounds of load are shares of that count. `tried`
+  /// has the bits of the endpoints that have failed this session. With more than 64 endpoints an untried one
+  /// may share such a bit and is passed over, too; this bounds what a session stores. `key` is the key of a
+  /// hash.
   package mutating func pick(
     _ upstream: Upstream, of topology: Topology, tried: UInt64, key: UInt64 = 0, at now: Instant,
     random: inout SplitMix64
@@ -58,7 +58,7 @@ package struct EndpointPicker {
     for step in upstream.rosters.indices {
       let tier = (first + step) % upstream.rosters.count
       let roster = upstream.rosters[tier]
-      // Again when other workers were faster at the last place of one; they are not all the time.
+      // Again when other workers took the last place of an endpoint first; this does not go on for long.
       for _ in 0..<64 {
         guard let position = choose(upstream, roster, tier, tried, key, now, &random) else { break }
         if roster.take(position) { return .endpoint(roster.members[position].endpoint) }
@@ -68,8 +68,10 @@ package struct EndpointPicker {
     case .full:
       // The trees are right at rest: a thread that has changed a leaf and not yet what is above it hides a
       // place. Only looking at all members proves that there is none, and only bounded ones can be full.
-      let endpoint = upstream.rosters.lazy.compactMap { $0.takeOpen(tried) }.first
-      return endpoint.map(Pick.endpoint) ?? .full
+      for roster in upstream.rosters {
+        if let endpoint = roster.takeOpen(tried) { return .endpoint(endpoint) }
+      }
+      return .full
     case .tried:
       let endpoint = upstream.lastResort(tried: tried, random: &random)
       return endpoint.map(Pick.endpoint) ?? .tried
@@ -79,8 +81,8 @@ package struct EndpointPicker {
 
   // MARK: Tiers
 
-  /// Where to look first. A tier of which too little is healthy leaves a part to those after it; what all
-  /// of them leave goes to the first that has anybody.
+  /// The tier to look at first. A tier with too little healthy weight leaves a part of the sessions to those
+  /// after it; what all of them leave goes to the first tier with a usable endpoint.
   private func firstTier(of upstream: Upstream, _ random: inout SplitMix64) -> Int {
     guard upstream.spillOverPercent > 0, upstream.rosters.count > 1 else { return 0 }
     for (tier, roster) in upstream.rosters.enumerated() where roster.usableTotal > 0 {
@@ -93,7 +95,7 @@ package struct EndpointPicker {
     return 0
   }
 
-  /// Why there is none to pick.
+  /// Why no endpoint can be picked.
   private static func reason(_ upstream: Upstream, _ tried: UInt64) -> Pick {
     guard upstream.rosters.contains(where: { $0.usableTotal > 0 }) else { return .unavailable }
     guard tried != 0 else { return .full }
@@ -115,8 +117,8 @@ package struct EndpointPicker {
     guard roster.rooms.total > 0 else { return nil }
     switch upstream.balance {
     case .roundRobin:
-      // A session that was failed elsewhere takes nobody's turn: after a dead endpoint comes always the same
-      // other one, which would otherwise lose its turn each time.
+      // A retry takes no turn: the same endpoint always follows a dead one in the order, and would otherwise
+      // lose its turn each time.
       let turn = tried == 0 ? turns[tier].pick(roster, tried) : nil
       return turn ?? roster.draw(tried, &random)
     case .random: return roster.draw(tried, &random)
@@ -131,8 +133,8 @@ package struct EndpointPicker {
     }
   }
 
-  /// The source address for the next connection to an endpoint of `family`, in turn; `nil` leaves
-  /// it to the kernel.
+  /// The source address for the next connection to an endpoint of `family`, in turn; `nil` if the kernel
+  /// chooses it.
   mutating func source(of upstream: Upstream, family: Int32) -> Int? {
     for _ in upstream.sources.indices {
       let candidate = nextSource % upstream.sources.count
@@ -143,9 +145,10 @@ package struct EndpointPicker {
   }
 }
 
-/// Whose turn it is in one tier, for one worker.
+/// One worker's turns in one tier.
 private struct TierTurns {
-  /// So many that are full or have failed the session may lose their turn before chance decides.
+  /// How many endpoints that are full or have failed the session may lose their turn before an endpoint is
+  /// drawn at random.
   private static var passesMax: Int { 16 }
 
   private var turns: WeightedRoundRobin
@@ -171,7 +174,7 @@ private struct TierTurns {
     let latest = roster.change
     if latest >= change, latest - change < UInt64(Roster.changesMax) {
       for number in change..<latest { follow(roster, roster.changed(at: number)) }
-      // Otherwise some were written over while they were read.
+      // Otherwise some changes were overwritten while they were read.
       if roster.change - change < UInt64(Roster.changesMax) {
         change = latest
         return

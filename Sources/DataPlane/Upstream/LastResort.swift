@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// That an endpoint is ejected is a guess from a few sessions. For a session that every other endpoint
-// has failed, the guess is the better chance: it is tried at those that are left out before it is given
-// up. Who serves it is back in service.
+// An ejection is a guess from a few sessions. A session that every other endpoint has failed is tried at
+// ejected endpoints before it is given up. An endpoint that serves it is no longer ejected.
 
 import Balancing
 
 extension Upstream {
   /// An endpoint that is ejected, has not failed this session, and has room; the session is counted there.
-  /// Takes as long as there are endpoints, for sessions that have nothing left to lose.
+  /// Visits all endpoints, for sessions that would end otherwise.
   func lastResort(tried: UInt64, random: inout SplitMix64) -> EndpointIndex? {
     for roster in rosters {
-      // From anywhere, so that they share what comes.
+      // From a random position, so that ejected endpoints share these sessions.
       let start = Int(random.next(below: UInt64(roster.members.count)))
       for step in roster.members.indices {
         let position = (start + step) % roster.members.count

@@ -4,9 +4,9 @@
 import Balancing
 import Plan
 
-/// What follows a failed attempt.
+/// What follows after a failed attempt.
 struct RetryPolicy: Sendable, Equatable {
-  /// How many attempts a session may make in one go; `nil`: one for each endpoint.
+  /// How many attempts a session may make in one search; `nil`: one for each endpoint.
   let attemptsMax: Int?
   private let budgetPercent: Int?
   private let budgetMin: Int
@@ -21,16 +21,16 @@ struct RetryPolicy: Sendable, Equatable {
     backOffMaxNanoseconds = plan.backOffMax.wholeNanoseconds
   }
 
-  /// How many sessions may be past their first attempt while the upstream has so many.
+  /// How many sessions may be past their first attempt while the upstream has `sessions`.
   func budget(sessions: Int) -> Int {
     guard let budgetPercent else { return .max }
     let (product, overflow) = sessions.multipliedReportingOverflow(by: budgetPercent)
     return overflow ? .max : max(budgetMin, product / 100)
   }
 
-  /// How long to wait after so many attempts, the wait drawn from all of the range: those that failed
-  /// together do not come back together (Brooker, "Exponential Backoff And Jitter", 2015, *full jitter*).
-  /// The second attempt goes elsewhere and does not wait.
+  /// How long to wait after this number of attempts. The wait is drawn from the whole range, so that sessions that
+  /// failed together do not return together (Brooker, "Exponential Backoff And Jitter", 2015, *full jitter*).
+  /// The second attempt goes to another endpoint and does not wait.
   func wait(afterAttempts attempts: Int, random: inout SplitMix64) -> UInt64 {
     guard attempts >= 2, backOffNanoseconds > 0 else { return 0 }
     let doublings = min(attempts - 2, 32)
@@ -40,7 +40,7 @@ struct RetryPolicy: Sendable, Equatable {
   }
 }
 
-/// Where sessions wait for a place.
+/// How sessions wait for a place.
 struct QueuePolicy: Sendable, Equatable {
   let length: Int
   let timeoutNanoseconds: UInt64
@@ -55,7 +55,7 @@ struct QueuePolicy: Sendable, Equatable {
 struct HoldPolicy: Sendable, Equatable {
   let length: Int
   let timeoutNanoseconds: UInt64
-  /// From one that goes on to the next.
+  /// The interval between two releases.
   let intervalNanoseconds: UInt64
 
   init(_ plan: HoldPlan) {

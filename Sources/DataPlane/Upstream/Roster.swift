@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all workers together know about one tier of an upstream: who may be picked, by how much, and who
-// carries how much. It is kept from topology to topology as long as the tier's members are the same.
+// What all workers share about one tier of an upstream: which endpoints may be picked, with which weight, and
+// their loads. A roster is kept from topology to topology as long as the tier's members are the same.
 //
-// The control thread says who may be picked (`noteChange`), workers how full they are (`noteLoad`). What a
-// pick looks at is derived from that and kept ready in trees, so that nobody has to look at all
-// members; it is right at rest, and a pick verifies what it has chosen.
+// The control thread updates which members may be picked (`noteChange`), workers update loads (`noteLoad`). The
+// data that a pick reads is derived from both and kept in trees, so that no pick has to visit all members.
+// The trees are correct when no update is in progress, and a pick verifies its choice.
 
 import Balancing
 import Synchronization
@@ -27,7 +27,7 @@ final class Roster: Sendable {
     }
   }
 
-  /// How many changes a worker may be behind before it looks at all members again.
+  /// How many changes a worker may be behind before it reads all members again.
   static var changesMax: Int { 256 }
 
   let members: [Member]
@@ -39,25 +39,25 @@ final class Roster: Sendable {
   /// How many members have a weight.
   let memberCount: Int
 
-  /// Weight × share of those that may be picked and have room, 0 of the others.
+  /// Weight × share of the members that may be picked and have room, 0 for the others.
   let rooms: WeightTree
-  /// The sessions per weight of the same, if the policy asks for them.
+  /// The sessions per weight of the same members, if the policy needs them.
   let loads: LoadTree?
-  /// Whose keys are whose, if the policy is a hash.
+  /// The members of keys, if the policy is a hash.
   let places: PlaceTable?
 
-  /// Weight × share of those that may be picked, whether they have room or not.
+  /// Weight × share of the members that may be picked, whether they have room or not.
   private let usable: SharedWords
   private let currentUsableTotal = Atomic<Int>(0)
   private let currentHealthyWeight = Atomic<Int>(0)
   private let currentUpCount = Atomic<Int>(0)
-  /// The positions of the last changes, and how many there were. Rosters do not share numbers, so that a
-  /// worker finds out when it comes to another one.
+  /// The positions of the last changes, and the number of the next one. Each roster begins at another number, so
+  /// that a worker notices when it gets another roster.
   private let changes = SharedWords(count: changesMax)
   private let currentChange: Atomic<UInt64>
   private let isUp: SharedWords
 
-  /// A roster of what its members' states say now. There must be one member at least.
+  /// A roster of the members' current states. There must be at least one member.
   init(
     _ members: [Member], of upstream: UpstreamState, version: Int, keepsLoads: Bool,
     places: PlaceTable? = nil
@@ -78,26 +78,26 @@ final class Roster: Sendable {
     noteChanges()
   }
 
-  // MARK: Who may be picked
+  // MARK: Availability
 
   /// Weight × share of a member, 0 while it may not be picked.
   func usableWeight(_ position: Int) -> Int { Int(usable[position]) }
 
-  /// The sum of those.
+  /// The sum of the usable weights.
   var usableTotal: Int { currentUsableTotal.load(ordering: .relaxed) }
 
-  /// The sum of the configured weights of those that may be picked.
+  /// The sum of the configured weights of the members that may be picked.
   var healthyWeight: Int { currentHealthyWeight.load(ordering: .relaxed) }
 
-  /// Whether no member that has a weight is up; false when none has one.
+  /// Whether no member with a weight is up; false if no member has a weight.
   var isAllDown: Bool { memberCount > 0 && currentUpCount.load(ordering: .relaxed) == 0 }
 
-  /// Looks at all members' states again. The control thread.
+  /// Reads all members' states again. The control thread.
   func noteChanges() {
     for position in members.indices { noteChange(position) }
   }
 
-  /// Looks at a member's state again. The control thread.
+  /// Reads a member's state again. The control thread.
   func noteChange(_ position: Int) {
     let member = members[position]
     let isMemberUp = member.state.availability == .up
@@ -127,23 +127,23 @@ final class Roster: Sendable {
   /// The number of the latest change.
   var change: UInt64 { currentChange.load(ordering: .acquiring) }
 
-  /// Which member the change with this number was about. Whoever asks must look at `change`
-  /// afterwards: when that is `changesMax` further, the answer is another's.
+  /// The member of the change with this number. The caller must read `change` afterwards: if it is `changesMax`
+  /// further, the entry was overwritten.
   func changed(at change: UInt64) -> Int {
     Int(changes[Int(change % UInt64(Roster.changesMax))])
   }
 
   // MARK: Loads
 
-  /// Counts a session at a member, unless that is full.
+  /// Counts a session at a member, unless it is full.
   func take(_ position: Int) -> Bool {
     let isTaken = members[position].state.sessions.take(below: members[position].sessionsMax)
     noteLoad(position)
     return isTaken
   }
 
-  /// Counts a session at the first member that may be picked, has not failed the session and has room, by the
-  /// counts themselves. Takes as long as there are members.
+  /// Counts a session at the first member that may be picked, has not failed the session and has room according to
+  /// its count. Visits all members.
   func takeOpen(_ tried: UInt64) -> EndpointIndex? {
     for (position, member) in members.enumerated()
     where member.triedBit & tried == 0 && usableWeight(position) > 0
@@ -161,7 +161,7 @@ final class Roster: Sendable {
   }
 
   func sessions(_ position: Int) -> Int {
-    // Counts are taken before they are found to be too many, and given back.
+    // A defence: the count is never negative.
     max(0, members[position].state.sessions.value)
   }
 
@@ -174,8 +174,8 @@ final class Roster: Sendable {
     return weight == 0 ? nil : LoadTree.load(sessions: sessions(position), weight: weight)
   }
 
-  /// Makes the leaf say what is true. Looks again after writing: whoever has changed the truth in
-  /// between may have looked at the leaf before.
+  /// Updates a member's leaf. Reads again after writing: a thread that has changed the count in between may have
+  /// read the leaf before it was written.
   private func renewRoom(_ position: Int) {
     while true {
       atomicMemoryFence(ordering: .sequentiallyConsistent)
@@ -195,7 +195,7 @@ final class Roster: Sendable {
     }
   }
 
-  /// Whether the leaf of a member says what is true; if not, it does afterwards.
+  /// Whether the leaf of a member is correct; if not, corrects it.
   func verifyLoad(_ position: Int) -> Bool {
     guard let loads, loads[position] != load(position) else { return true }
     renewLoad(position)
@@ -203,16 +203,15 @@ final class Roster: Sendable {
   }
 }
 
-/// Where an endpoint stands in its roster.
+/// The position of an endpoint in its roster.
 struct Seat: Sendable {
   let roster: Roster
   let position: Int
 }
 
 extension Upstream {
-  /// Makes the rosters of its tiers, or goes on with those of `previous` where nothing is
-  /// different, and tells its members where they stand. `previous` is the same upstream in the topology
-  /// before, if it was there.
+  /// Makes the rosters of its tiers, or keeps those of `previous` where the members are the same, and sets the
+  /// seats of its endpoints. `previous` is the same upstream in the topology before, if it was there.
   public mutating func seat(
     _ endpoints: inout [Endpoint], version: Int, previous: Upstream? = nil
   ) {
@@ -228,7 +227,7 @@ extension Upstream {
       if let previous, previous.balance == balance, previous.rosters.indices.contains(number) {
         known = previous.rosters[number]
       }
-      // Nobody tells a retired one of changes.
+      // The rosters of a retired upstream are not updated.
       if let known, previous?.isRetired == false, known.upstream === state,
         known.members.count == members.count,
         zip(known.members, members).allSatisfy({ $0.isSame(as: $1) })
@@ -248,7 +247,7 @@ extension Upstream {
 }
 
 extension Upstream {
-  /// The table of a hash, the known one if it is about the same endpoints. Making one takes milliseconds.
+  /// The table of a hash, the known one if it has the same endpoints. Making one takes milliseconds.
   private func places(of members: [Roster.Member], _ known: Roster?) -> PlaceTable? {
     guard let hash else { return nil }
     let entries = members.map { PlaceTable.Entry(identity: $0.identity, weight: $0.weight) }
@@ -272,22 +271,22 @@ extension Topology {
     seat.roster.noteLoad(seat.position)
   }
 
-  /// Tells of a change of an endpoint's `availability` or `share`: workers pick by it from now on.
-  /// The control thread, after it has set them.
+  /// Publishes a change of an endpoint's `availability` or `share`: workers pick by it from now on.
+  /// The control thread calls it after it has set them.
   public func noteChange(of endpoint: EndpointIndex) {
     guard let seat = endpoints[endpoint.position].seat else { return }
     seat.roster.noteChange(seat.position)
   }
 
-  /// Tells of a change that is about all endpoints of an upstream, such as its state's `serving`. Takes as
-  /// long as it has endpoints. The control thread.
+  /// Publishes a change that concerns all endpoints of an upstream, such as its state's `serving`. Visits all its
+  /// endpoints. The control thread.
   public func noteChange(ofUpstream position: Int) {
     for roster in upstreams[position].rosters { roster.noteChanges() }
   }
 
-  /// Tells that the oldest topology that a worker uses is `confirmed` now, after `before`. Workers that
-  /// came late have counted sessions in rosters of earlier topologies, where members were different:
-  /// the rosters that all have come to are corrected. The control thread.
+  /// The oldest topology that a worker uses is `confirmed` now, after `before`. Workers that changed late
+  /// have counted sessions in rosters of earlier topologies, where members were different: the rosters that all
+  /// workers use now are corrected. The control thread.
   public func settle(from before: Int, to confirmed: Int) {
     for upstream in upstreams where !upstream.isRetired {
       for roster in upstream.rosters where roster.version > before && roster.version <= confirmed {
@@ -296,8 +295,8 @@ extension Topology {
     }
   }
 
-  /// Whether an upstream has endpoints that would serve, and none of them is up. Takes no longer for more
-  /// endpoints.
+  /// Whether an upstream has endpoints with a weight, and none of them is up. The cost does not depend on the
+  /// number of endpoints.
   func isAllDown(_ upstream: Upstream) -> Bool {
     var isAnyDown = false
     for roster in upstream.rosters where roster.memberCount > 0 {

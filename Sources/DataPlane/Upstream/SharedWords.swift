@@ -3,7 +3,7 @@
 
 import Synchronization
 
-/// Words that begin at 0. Reading one sees what its writer did before it wrote it.
+/// Words that begin at 0. A thread that reads a word sees everything that its writer did before writing it.
 final class SharedWords: Sendable {
   let count: Int
   // SAFETY: allocated by `init`, freed by `deinit`; every access in between is atomic.

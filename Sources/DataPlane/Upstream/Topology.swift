@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan as workers use it: names resolved to addresses, durations to nanoseconds, references to
-// indices. A topology never changes; a new plan, or a name that stands for other addresses, makes a
-// new one, and each worker goes over to it in one step.
+// indices. A topology never changes; a new plan, or a name with other addresses, makes a new one, and each
+// worker changes to it in one step.
 //
-// An index is a slot: whatever lives in several topologies has the same index in all of them, and
-// brings its state along, an object that counts and remembers. What is gone from the plan stays in
-// its slot as retired, because sessions that have begun with it still look there for timeouts,
-// addresses and names. Only when nobody can refer to it any more may another entity get the slot.
+// An index is a slot: an entity that is in several topologies has the same index in all of them, and keeps
+// its state, an object with counts and availability. An entity that was removed from the plan stays in
+// its slot as retired, because sessions that have begun with it still read timeouts, addresses and names
+// there. Another entity may get the slot only when nothing can refer to the old one any more.
 
 import Addressing
 import Balancing
 import Plan
 import Reactor
 
-/// Which listener.
+/// The index of a listener.
 public struct ListenerIndex: Hashable, Sendable {
   /// The position in `Topology.listeners`.
   public let rawValue: UInt32
@@ -23,7 +23,7 @@ public struct ListenerIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// Which route.
+/// The index of a route.
 public struct RouteIndex: Hashable, Sendable {
   /// The position in `Topology.routes`.
   public let rawValue: UInt32
@@ -33,7 +33,7 @@ public struct RouteIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// Which endpoint.
+/// The index of an endpoint.
 public struct EndpointIndex: Hashable, Sendable {
   /// The position in `Topology.endpoints`.
   public let rawValue: UInt32
@@ -43,22 +43,22 @@ public struct EndpointIndex: Hashable, Sendable {
   public var position: Int { Int(rawValue) }
 }
 
-/// A listening socket as workers see it. Its owner keeps it open until all workers have let go.
+/// A listening socket as workers see it. Its owner keeps it open until no worker uses it any more.
 public struct Listener: Sendable {
-  /// The number of the socket. Not to be used when it is retired.
+  /// The socket's descriptor. Not valid for a retired listener.
   public let descriptor: Int32
-  /// Tells this socket from others that had the same number or the same slot.
+  /// Distinguishes this socket from others that had the same descriptor or the same slot.
   public let generation: UInt32
-  /// What clients connect to, for people.
+  /// The address, as shown in logs.
   public let name: String
-  /// Whose clients these are.
+  /// The route of its clients.
   public let route: RouteIndex
-  /// What outlives this topology.
+  /// The state that outlives this topology.
   public let state: ListenerState
-  /// Whether it is gone from the plan.
+  /// Whether it was removed from the plan.
   public var isRetired = false
 
-  /// Describes a listening socket that somebody else owns.
+  /// Describes a listening socket that has another owner.
   public init(
     descriptor: Int32, generation: UInt32, name: String, route: RouteIndex, state: ListenerState
   ) {
@@ -78,20 +78,20 @@ public struct Route: Sendable {
   public let sessionsMax: Int
   let idleNanoseconds: UInt64?
   let halfCloseNanoseconds: UInt64?
-  /// How long a remaining receiver may make no progress before what it has not taken is given up.
+  /// How long the receiver that is left may make no progress before the bytes that it has not taken are given up.
   let flushNanoseconds: UInt64
-  /// Whether a client that finishes without a byte, before an endpoint is chosen for it, is closed without a
-  /// connection to one.
+  /// Whether a client that finishes without a byte, before an endpoint is connected, is closed without a connection
+  /// to one.
   let dropsSilentClients: Bool
   let access: AccessMoments
   let recordEveryNanoseconds: UInt64?
-  /// What its sessions are told apart by from those of other routes, as a hash.
+  /// The key of its sessions where the upstream hashes by route.
   let hashKey: UInt64
   /// The position of its upstream in `Topology.upstreams`.
   public let upstream: Int
-  /// What outlives this topology.
+  /// The state that outlives this topology.
   public let state: RouteState
-  /// Whether it is gone from the plan.
+  /// Whether it was removed from the plan.
   public var isRetired = false
 
   /// Makes a route of a plan ready to use. `upstream` is a position in `Topology.upstreams`.
@@ -112,21 +112,21 @@ public struct Route: Sendable {
   }
 }
 
-/// An endpoint at run time: one address, only that.
+/// An endpoint at run time: exactly one address.
 public struct Endpoint: Sendable {
-  /// How it is shown: the configured text, with the address where that was a name.
+  /// How it is shown: the configured text, with the address if that was a name.
   public let name: String
   /// The name of its upstream.
   public let upstreamName: String
-  /// Where it is.
+  /// Its address.
   public let socketAddress: SocketAddress
-  /// The host name that stood for that, if it was given by one.
+  /// The host name, if it was configured by one.
   public let host: String?
   /// How many sessions it takes at once, over all workers.
   public let sessionsMax: Int
   let address: KernelAddress
-  /// Tells it from others of its upstream, below 64: its own one, unless that has 64 endpoints or
-  /// more, those included that were removed lately.
+  /// Its number within the upstream, below 64: unique unless the upstream has more than 64 endpoints, including
+  /// those that were removed lately.
   public let number: Int
   /// Consecutive failures that are reported; 0: they are not counted.
   let failuresMax: Int
@@ -135,19 +135,19 @@ public struct Endpoint: Sendable {
   let countsOnlyConnects: Bool
   /// Whether the kernel may choose the endpoint's own port for a connection to it, which then leads to itself.
   let mayMeetItself: Bool
-  /// Tells it from all others for hashes: made of what it is, so that every process finds the same.
+  /// Identifies it in hashes: made of its address and name, so that every process computes the same.
   let identity: UInt64
-  /// What outlives this topology.
+  /// The state that outlives this topology.
   public let state: EndpointState
-  /// The same of its upstream, which counts the endpoint's sessions, too.
+  /// The state of its upstream, which counts the endpoint's sessions, too.
   let upstreamState: UpstreamState
-  /// Whether it is gone from the plan.
+  /// Whether it was removed from the plan.
   public var isRetired = false
-  /// Where workers look for it; `nil` until its upstream has seated it.
+  /// Its position in a roster; `nil` until `Upstream.seat`.
   var seat: Seat?
 
   /// Makes an endpoint of a plan, at one address, ready to use. `number` must be within 0..<64;
-  /// `ordinal` tells those apart that are the same otherwise, `failuresMax` and
+  /// `ordinal` distinguishes endpoints that are equal otherwise, `failuresMax` and
   /// `countsOnlyConnects` are its upstream's (`OutlierPlan`).
   public init(
     _ plan: EndpointPlan, name: String, upstreamName: String, address: SocketAddress,
@@ -167,7 +167,7 @@ public struct Endpoint: Sendable {
     self.countsOnlyConnects = countsOnlyConnects
     mayMeetItself = address.port.map(EphemeralPorts.current.contains) ?? false
     self.state = state
-    // The address of a built-in one is another at every start.
+    // The address of a built-in endpoint differs from start to start.
     var service: BuiltinService?
     if case .builtin(let named) = plan.address { service = named }
     identity = Endpoint.identity(service, at: address, host: host, ordinal: ordinal)
@@ -203,7 +203,7 @@ public struct Endpoint: Sendable {
     return hash.value
   }
 
-  /// The bit under which a session remembers that this endpoint has failed it.
+  /// The bit that a session sets when this endpoint has failed it.
   var triedBit: UInt64 { 1 << UInt64(number) }
 }
 
@@ -235,9 +235,9 @@ public struct Upstream: Sendable {
   let sources: [(address: KernelAddress, family: Int32)]
   /// How many sessions it has at once, over all workers.
   public let sessionsMax: Int
-  /// What follows a failed attempt.
+  /// What follows after a failed attempt.
   let retry: RetryPolicy
-  /// Where its sessions wait for a place; `nil`: nowhere.
+  /// How its sessions wait for a place; `nil`: not at all.
   let queue: QueuePolicy?
   /// How its sessions wait for an endpoint; `nil`: not at all.
   let hold: HoldPolicy?
@@ -245,23 +245,23 @@ public struct Upstream: Sendable {
   public let tiers: [[Member]]
   /// How much of a tier's weight must be healthy for it to get all sessions, in percent.
   let spillOverPercent: Int
-  /// What goes with the policy, if that is a hash.
+  /// The policy's options, if it is a hash.
   let hash: HashPlan?
-  /// What goes with the policy, if that is `peak_ewma`.
+  /// The policy's options, if it is `peak_ewma`.
   let measure: EWMAPlan.Measure?
   let decayNanoseconds: UInt64
   /// What workers share about each tier; none until `seat`.
   var rosters: [Roster] = []
-  /// The version of the topology in which `tiers` or `balance` last changed: whose turn it is goes
-  /// on as long as this is the same.
+  /// The version of the topology in which `tiers` or `balance` last changed: workers keep their turns as long as it
+  /// is the same.
   let turnsVersion: Int
-  /// What outlives this topology.
+  /// The state that outlives this topology.
   public let state: UpstreamState
-  /// Whether it is gone from the plan.
+  /// Whether it was removed from the plan.
   public var isRetired = false
 
-  /// Makes an upstream of a plan ready to use in the topology `version`. There must be one member at
-  /// least. `previous` is the same upstream in the topology before, if it was there.
+  /// Makes an upstream of a plan ready to use in the topology `version`. There must be at least one
+  /// member. `previous` is the same upstream in the topology before, if it was there.
   public init(
     _ plan: UpstreamPlan, members: [(member: Member, priority: Int)], version: Int,
     state: UpstreamState, previous: Upstream? = nil
@@ -306,13 +306,13 @@ public struct Upstream: Sendable {
 
 /// The plan as workers use it. Shared by all, changed by none.
 public final class Topology: Sendable {
-  /// Tells topologies of one process apart: each is one more than the one before.
+  /// Identifies the topology within the process: each is one more than the one before.
   public let version: Int
-  /// Where clients arrive, by slot.
+  /// Listening sockets, by slot.
   public let listeners: [Listener]
-  /// From listeners to upstreams, by slot.
+  /// Routes from listeners to upstreams, by slot.
   public let routes: [Route]
-  /// Who serves, by slot.
+  /// Upstreams, by slot.
   public let upstreams: [Upstream]
   /// All endpoints of all upstreams, by slot.
   public let endpoints: [Endpoint]

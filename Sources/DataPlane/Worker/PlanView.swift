@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A worker's own view of a topology: what it needs of routes, endpoints and upstreams for each session and
-// each turn, as plain values beside its own counters. Reading it touches no reference count: those belong to
-// objects that all workers share, and counting them would move their lines of cache from core to core.
+// each turn, as plain values beside its own counters. Reading it touches no reference count: these belong to
+// objects that all workers share, and changing them would move their cache lines from core to core.
 //
 // It refers to objects of the topology without owning them, so it is valid as long as that topology.
 

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places for values that are neither copied nor moved: allocated once, at a fixed address, found by
-// index. Places that were never used are pages that were never touched, so the table can be sized
-// for the worst case.
+// Slots for values that are neither copied nor moved: allocated once, at a fixed address, found by index.
+// Slots that were never used are in pages that were never touched, so the table can be sized for the worst case.
 
 import Reactor
 
-/// A fixed number of places. Not thread-safe: a worker owns it.
+/// A fixed number of slots. Not thread-safe: a worker owns it.
 struct Slab<Element: ~Copyable>: ~Copyable {
   private static var occupiedMark: UInt32 { .max }
 
   let capacity: Int
   private(set) var count = 0
   private let elements: UnsafeMutablePointer<Element>
-  /// For each place the next vacant one plus one, or that it is occupied.
+  /// For each slot the next vacant one plus one, or `occupiedMark`.
   private let links: UnsafeMutablePointer<UInt32>
-  /// The vacant place that was used last, plus one; 0 if there is none below `touched`.
+  /// The vacant slot that was used last, plus one; 0 if there is none below `touched`.
   private var firstVacant: UInt32 = 0
-  /// Places from here on have never been used.
+  /// Slots from here on have never been used.
   private var touched = 0
 
-  /// Makes a slab without a value. Throws when there is no address space for so many places.
+  /// Makes an empty slab. Throws when there is no address space for `capacity` slots.
   init(capacity: Int) throws(Errno) {
     precondition(capacity > 0)
     precondition(capacity < Int(UInt32.max) - 1)
@@ -46,13 +45,13 @@ struct Slab<Element: ~Copyable>: ~Copyable {
 
   var isFull: Bool { count == capacity }
 
-  /// The value at `index`, `nil` if the place is vacant. The pointer is valid until `remove`.
+  /// The value at `index`, `nil` if the slot is vacant. The pointer is valid until `remove`.
   func find(_ index: Int) -> UnsafeMutablePointer<Element>? {
     guard index < touched, links[index] == Slab.occupiedMark else { return nil }
     return elements + index
   }
 
-  /// Puts a value into a vacant place, the one vacated last. The slab must not be full.
+  /// Puts a value into a vacant slot, the one vacated last. The slab must not be full.
   mutating func insert(_ element: consuming Element) -> Int {
     precondition(!isFull, "the slab is full")
     let index: Int
@@ -70,7 +69,7 @@ struct Slab<Element: ~Copyable>: ~Copyable {
     return index
   }
 
-  /// Takes the value out of an occupied place.
+  /// Takes the value out of an occupied slot.
   mutating func remove(_ index: Int) -> Element {
     precondition(index < touched && links[index] == Slab.occupiedMark, "the place is vacant")
     let element = (elements + index).move()

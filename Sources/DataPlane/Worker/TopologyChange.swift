@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Going over to another topology, in one step between two messages. What stays keeps all it has:
-// listeners stay registered, upstreams keep their turn, sessions their counts. What is gone lets
-// nobody in any more; its sessions go on, since its slots stay as they were.
+// Changing to another topology, in one step between two messages. Whatever is in both topologies keeps its
+// state: listeners stay registered, upstreams keep their turns, sessions their counts. Whatever was removed
+// gets no new sessions; its sessions go on, since its slots stay as they were.
 
 import Reactor
 
-/// What is new about a route to the sessions it has.
+/// What has changed about a route for its sessions.
 private struct RouteChange: OptionSet {
   let rawValue: UInt8
-  /// When sessions must be looked at.
+  /// The deadlines of its sessions.
   static let deadlines = RouteChange(rawValue: 1)
-  /// How often they are recorded.
+  /// The interval of their records.
   static let records = RouteChange(rawValue: 2)
-  /// Who serves.
+  /// The upstream.
   static let upstream = RouteChange(rawValue: 4)
 }
 
 extension Worker {
-  /// Goes over to a topology, unless it is not newer than the current one: another worker may have
-  /// brought it along already.
+  /// Changes to a topology, unless it is not newer than the current one: it may have come with a connection
+  /// from another worker already.
   func use(_ next: Topology) {
     guard next.version > core.topology.version else {
-      // The last reference to an old topology is not to be dropped here: freeing it takes its time.
+      // The last reference to an old topology must not be dropped here: freeing it takes a while.
       if next !== core.topology { core.report(.released(next)) }
       return
     }
@@ -35,7 +35,7 @@ extension Worker {
     connector.followTopology()
     reviewClosings()
     acceptor.followTopology()
-    // Last: sessions that wait may find no endpoint any more, and their end has accepting go on.
+    // Last: sessions that wait may find no endpoint any more, and when they end, accepting resumes.
     reviewSessions(since: previous)
     core.counters[.topologyChanges] += 1
     core.report(.using(version: next.version, instead: previous))
@@ -43,7 +43,7 @@ extension Worker {
 
   // MARK: Listening
 
-  /// Serves what waits at listeners that are gone; it has arrived under the topology that goes.
+  /// Accepts the connections that wait at listeners that are removed: they arrived under the old topology.
   private func stopAcceptingWhatIsGone(in next: Topology) {
     let gone = acceptor.listening.indices.filter { position in
       let listener = next.listeners[position]
@@ -51,15 +51,14 @@ extension Worker {
         || listener.generation != core.topology.listeners[position].generation
     }
     for position in gone { acceptAll(at: ListenerIndex(position)) }
-    // Only now, and all of them: a session that ends while others are accepted has listeners watched
-    // again that were left out in a pause.
+    // Only now, and all of them: when a session ends while others are accepted, listeners that were left out in
+    // a pause are watched again.
     for position in gone { acceptor.stopListening(at: ListenerIndex(position)) }
   }
 
   // MARK: Sessions
 
-  /// Applies to the sessions what is new about their routes. Looks at every session, but only if there
-  /// is something.
+  /// Applies changes of routes to their sessions. Visits every session, but only if a route has changed.
   private func reviewSessions(since previous: Topology) {
     let changes = previous.routes.indices.map { change(of: $0, since: previous) }
     guard changes.contains(where: { !$0.isEmpty }) else { return }
@@ -76,14 +75,14 @@ extension Worker {
       }
       if changes[position].contains(.upstream) {
         let old = previous.upstreams[previous.routes[position].upstream].state
-        goOver(index, &session.pointee, from: old)
+        moveToNewUpstream(index, &session.pointee, from: old)
       }
       if !changes[position].isEmpty { rearm(index) }
     }
   }
 
   /// The session's route leads to another upstream now, whose endpoints have not failed it.
-  private func goOver(_ index: Int, _ session: inout Session, from old: UpstreamState) {
+  private func moveToNewUpstream(_ index: Int, _ session: inout Session, from old: UpstreamState) {
     session.triedEndpoints = 0
     connector.endRetrying(&session, at: old)
     leaveQueue(&session, of: old)
@@ -94,14 +93,14 @@ extension Worker {
     }
     session.upstreamPosition = UInt32(core.view.routes[session.route.position].upstream)
     guard session.state == .queued else { return }
-    session.flags.remove(.hasWaited)
+    session.flags.subtract([.hasWaited, .wasCountedAsQueued, .wasCountedAsHeld])
     session.state = .inspecting
     run(index, .entered)
   }
 
   private func change(of position: Int, since previous: Topology) -> RouteChange {
     let (old, new) = (previous.routes[position], core.topology.routes[position])
-    // No session that it matters to; and an empty slot may refer to an upstream that is another's by now.
+    // The route has no sessions; and an empty slot may refer to a slot that another upstream has by now.
     guard new.state.sessions.value > 0 else { return [] }
     let oldUpstream = previous.upstreams[old.upstream]
     let newUpstream = core.topology.upstreams[new.upstream]

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker: one thread, one epoll instance, and every session that was ever given to it. It owns all
-// it touches, takes no lock on the path of bytes, and runs no task. Others speak to it through its
-// inbox; it speaks through its records and reports.
+// A worker: one thread, one epoll instance, and every session that was given to it. It owns everything
+// that it touches, takes no lock on the path of bytes, and runs no task. Other threads send it messages through
+// its inbox; it sends records and reports.
 //
-// This is the glue: the turn of the loop and the messages. The parts do the work: `Acceptor`, `Connector`,
-// `Relay`, `SessionTable`; what happens to a session is in SessionMachine.swift. It is generic over the
-// kernel, so that tests can run all of it on a fake one; `WorkerThread` names the specialisation that ships.
+// This file is the glue: the turn of the loop and the messages. The work is done by the parts: `Acceptor`,
+// `Connector`, `Relay`, `SessionTable`; what happens to a session is in SessionMachine.swift. The worker is generic
+// over the kernel, so that tests can run all of it on a fake one; `WorkerThread` is the real one.
 
 import Balancing
 import Reactor
 
-/// One thread's share of the data plane. Only its own thread may use it, once it runs; `link` alone
-/// is for every thread.
+/// One thread's share of the data plane. Once it runs, only its own thread may use it, except for `link`.
 final class Worker<K: Kernel>: LoopCore {
   let core: WorkerCore<K>
   var sessions: SessionTable
@@ -23,6 +22,7 @@ final class Worker<K: Kernel>: LoopCore {
   let records: RecordRing?
 
   private let bell: Bell<K>
+  private let inbox: Inbox<WorkerMessage>
   private var messages: [WorkerMessage] = []
   private var isStopped = false
   private var hasReportedFinish = false
@@ -36,13 +36,14 @@ final class Worker<K: Kernel>: LoopCore {
     precondition(settings.sessionsMax >= topology.sessionsMax, "one worker may get all sessions")
     precondition(settings.sessionsMax < Token.indexMax)
     let bell = try Bell(kernel)
-    // Each message but a few belongs to a session, and those are bounded: one that brings it here, one
-    // that grants it a place, one that says there is none.
+    // Except for a few, each message belongs to a session, and sessions are bounded: one message hands it over,
+    // one grants it a place, one says that no endpoint is available.
     let inbox = Inbox<WorkerMessage>(messagesMax: 3 * settings.sessionsMax + 256) { bell.ring() }
     let core = try WorkerCore(
       kernel: kernel, settings: settings, topology: topology, link: WorkerLink(inbox: inbox),
       report: report)
     self.bell = bell
+    self.inbox = inbox
     self.core = core
     self.records = records
     sessions = try SessionTable(capacity: settings.sessionsMax, now: core.now)
@@ -73,7 +74,7 @@ final class Worker<K: Kernel>: LoopCore {
     if case .resources(let errno) = acceptor.startListening() { throw errno }
   }
 
-  /// Runs until it is told to stop. Blocks: call it on a thread of its own.
+  /// Runs until it receives `stop`. Blocks: call it on a thread of its own.
   func run() {
     while !isStopped { turn() }
     retire()
@@ -89,18 +90,23 @@ final class Worker<K: Kernel>: LoopCore {
   var poller: Poller<K> { _read { yield core.poller } }
 
   func nextDeadline() -> Instant { min(sessions.nextDeadline, acceptor.reviewAt) }
-  func prepareToSleep() -> Bool { core.link.inbox.prepareToSleep() }
+  func prepareToSleep() -> Bool { inbox.prepareToSleep() }
   func coalescingNanoseconds() -> UInt64 { relay.coalescing.sleepNanoseconds(at: core.now) }
   func noteWaited() { relay.coalescing.noteNothing() }
 
   func receive(_ readiness: Readiness, for token: Token) {
     switch token.kind {
-    case .downstream where sessions.find(token) != nil: run(token.index, .downstream(readiness))
-    case .upstream where sessions.find(token) != nil: run(token.index, .upstream(readiness))
+    case .downstream, .upstream:
+      guard let session = sessions.find(token) else {
+        core.counters[.staleEvents] += 1
+        return
+      }
+      let isDownstream = token.kind == .downstream
+      run(token.index, session, isDownstream ? .downstream(readiness) : .upstream(readiness))
     case .listener
     where acceptor.isWatching(ListenerIndex(token.index), generation: token.generation):
       accept(at: ListenerIndex(token.index))
-    case .downstream, .upstream, .listener: core.counters[.staleEvents] += 1
+    case .listener: core.counters[.staleEvents] += 1
     case .bell: bell.silence()
     case .descriptor: assertionFailure("a worker registers none")
     }
@@ -108,26 +114,38 @@ final class Worker<K: Kernel>: LoopCore {
 
   func finishTurn() {
     acceptor.noteTurn()
-    for token in sessions.takeTurns() {
-      guard let session = sessions.findAwaiting(token) else { continue }
-      session.pointee.flags.remove(.awaitsTurn)
-      run(token.index, .turn)
+    if sessions.hasTurns { takeTurns() }
+    // Those that are due now: what is armed meanwhile waits for the next turn, also if it is overdue.
+    var left = sessions.timers.count
+    while left > 0, let index = sessions.popDue(at: core.now) {
+      left -= 1
+      run(index, .deadline)
     }
-    sessions.endTurns()
-    while let index = sessions.popDue(at: core.now) { run(index, .deadline) }
     if acceptor.reviewAt <= core.now {
       serveParked()
       acceptor.review()
     }
-    core.link.inbox.drain(into: &messages)
-    for message in messages { receive(message) }
-    messages.removeAll(keepingCapacity: true)
+    inbox.drain(into: &messages)
+    if !messages.isEmpty {
+      for message in messages { receive(message) }
+      messages.removeAll(keepingCapacity: true)
+    }
     armClosings()
+  }
+
+  /// Has the sessions go on that have spent their budget in the last turn.
+  private func takeTurns() {
+    for token in sessions.takeTurns() {
+      guard let session = sessions.findAwaiting(token) else { continue }
+      session.pointee.flags.remove(.awaitsTurn)
+      run(token.index, session, .turn)
+    }
+    sessions.endTurns()
   }
 
   // MARK: Accepting
 
-  /// Accepts what is waiting at a listener, up to the bound of a turn. Returns whether more may be waiting.
+  /// Accepts connections that wait at a listener, up to the bound of a turn. Returns whether more may wait.
   @discardableResult
   private func accept(at index: ListenerIndex) -> Bool {
     for accepted in 0..<acceptor.expectedConnections(index) {
@@ -138,7 +156,7 @@ final class Worker<K: Kernel>: LoopCore {
     return true
   }
 
-  /// Accepts everything that is waiting at one listener, as far as the bounds allow.
+  /// Accepts all connections that wait at a listener, as far as the bounds allow.
   func acceptAll(at index: ListenerIndex) {
     // A bound on rounds: clients may arrive faster than they are accepted.
     for _ in 0..<64 {
@@ -147,7 +165,7 @@ final class Worker<K: Kernel>: LoopCore {
     }
   }
 
-  /// Serves the connections that could not be watched for want of memory.
+  /// Starts sessions for the connections that could not be watched because the kernel had no memory.
   func serveParked() {
     let count = acceptor.parkedCount
     for _ in 0..<count {
@@ -162,7 +180,7 @@ final class Worker<K: Kernel>: LoopCore {
     switch message {
     case .adopt(let connection):
       core.counters[.received] += 1
-      // A worker that still accepts may hand over to one that was done: it will be done again.
+      // A worker that still accepts may hand over to one that has reported `finished`: it will report it again.
       hasReportedFinish = false
       use(connection.topology)
       startSession(connection.accepted)
@@ -183,18 +201,18 @@ final class Worker<K: Kernel>: LoopCore {
     }
   }
 
-  /// Lets everything go. Nothing may arrive afterwards.
+  /// Closes everything. Nothing may arrive afterwards.
   private func retire() {
     if acceptor.isAccepting { acceptor.stopAccepting() }
     resetAll(.killed)
     while let connection = acceptor.unpark() { refuse(connection, core.topology) }
-    for message in core.link.inbox.close() {
+    for message in inbox.close() {
       switch message {
-      // Connections that came too late are counted already, under the topology that they bring along.
+      // Connections that came too late are counted already, in the topology that they bring along.
       case .adopt(let connection): refuse(connection.accepted, connection.topology)
       case .grant(let grant):
         _ = grant.upstream.queue.claim(grant.ticket)
-        connector.free(grant.endpoint, near: 0)
+        grant.topology.giveBackPlace(grant.endpoint)
       default: break
       }
     }
@@ -212,7 +230,7 @@ final class Worker<K: Kernel>: LoopCore {
 
   /// Reports that there is nothing left to do, when accepting is over and no session is left.
   func reportIfFinished() {
-    // The load counts connections, too, that are on their way from another worker.
+    // The load includes connections that are on their way from another worker.
     guard !acceptor.isAccepting, core.link.load.value == 0, !hasReportedFinish else { return }
     assert(sessions.count == 0)
     hasReportedFinish = true

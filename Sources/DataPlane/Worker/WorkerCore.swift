@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all parts of a worker use: the kernel, the poller, the time, the plan as it is now, and the ways to
-// the rest of the process. The parts (acceptor, connector, relay, session table) know this and not each
-// other.
+// What all parts of a worker use: the kernel, the poller, the time, the current plan, and the means to
+// communicate with the rest of the process. The parts (acceptor, connector, relay, session table) know this and
+// not each other.
 
 import Balancing
 import Reactor
 
-/// The common ground of a worker's parts. Only the worker's thread may use it, once it runs; `link` alone
-/// is for every thread.
+/// What the parts of a worker share. Once the worker runs, only its thread may use it, except for `link`.
 final class WorkerCore<K: Kernel> {
   let kernel: K
   let poller: Poller<K>
   let settings: WorkerSettings
   /// What other threads use of this worker.
   let link: WorkerLink
-  /// What has happened so far.
+  /// What this worker has counted so far.
   let counters: WorkerCounters
   let report: @Sendable (WorkerReport) -> Void
 
   /// When the current turn began.
   var now: Instant
-  /// The plan as it is now. Replaced between two messages, never while a session is looked at.
+  /// The current plan. Replaced between two messages, never while a session is handled.
   private(set) var topology: Topology
   /// The same, as this worker needs it for each session.
   private(set) var view: PlanView
@@ -46,7 +45,7 @@ final class WorkerCore<K: Kernel> {
       spinNanoseconds: settings.spinNanoseconds)
   }
 
-  /// Goes over to another topology. Returns the one before.
+  /// Changes to another topology. Returns the previous one.
   func replaceTopology(with next: Topology) -> Topology {
     let previous = topology
     topology = next

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker counts, apart from what it counts for each route and endpoint. What is strange but
-// harmless is counted here with a verdict instead of being logged.
+// What a worker counts, apart from the counters of each route and endpoint. Events that are strange but
+// harmless are counted here with a verdict instead of being logged.
 
-/// What has happened on a worker since it started. Written by the worker alone, read by any thread.
+/// Counters of a worker since it started. Written by the worker alone, read by any thread.
 public final class WorkerCounters: Sendable {
-  /// A kind of happening.
+  /// A kind of event.
   public enum Kind: Int, Sendable, CaseIterable {
     /// Connections accepted here.
     case accepted
@@ -12,11 +12,11 @@ public final class WorkerCounters: Sendable {
     case handedOver
     /// Received from another worker.
     case received
-    /// Connections that went away before they were accepted (harmless).
+    /// Connections that were aborted before they were accepted (harmless).
     case acceptAborted
-    /// Accepting stopped for want of descriptors or memory.
+    /// Accepting failed because of a shortage of descriptors or memory.
     case acceptFailed
-    /// Accepting paused because a bound on sessions was reached.
+    /// Accepting paused because of a bound on sessions, or a shortage.
     case acceptPaused
     /// Sessions that are over.
     case ended
@@ -26,7 +26,7 @@ public final class WorkerCounters: Sendable {
     case attemptsFailed
     /// Events for registrations that no longer exist (harmless).
     case staleEvents
-    /// Topologies gone over to since the first.
+    /// Changes of topology since the first.
     case topologyChanges
   }
 
@@ -38,7 +38,7 @@ public final class WorkerCounters: Sendable {
     block = table.block(of: 0)
   }
 
-  /// How often `kind` has happened.
+  /// How often `kind` has occurred.
   public internal(set) subscript(kind: Kind) -> Int {
     get { Int(truncatingIfNeeded: block[kind.rawValue]) }
     set { block[kind.rawValue] = UInt64(truncatingIfNeeded: newValue) }

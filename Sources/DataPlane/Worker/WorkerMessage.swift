@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is said between a worker and the rest of the process, in both directions, through inboxes.
+// The messages between a worker and the rest of the process, in both directions, through inboxes.
 //
-// Slots are only the same in all topologies as long as somebody refers to them, and workers go over
-// to a topology one after another. So a connection that is handed over brings the topology along
-// under which it was accepted: a worker that is behind goes over to that first. One that is ahead
-// may take the slots as they are, for the connection is counted, which keeps them from being reused.
+// A slot is the same in all topologies only as long as it is referred to, and workers change to a topology one
+// after another. So a connection that is handed over brings along the topology under which it was accepted: a
+// worker with an older one changes to it first. A worker with a newer one may use the slots as they are, because
+// the connection is counted, which keeps them from being reused.
 
 import Plan
 import Reactor
 import Synchronization
 
-/// What a worker can be told.
+/// A message to a worker.
 public enum WorkerMessage: Sendable {
-  /// Serve this connection, which another worker has accepted and counted. The descriptor is the
-  /// receiver's from now on.
+  /// Serve this connection, which another worker has accepted and counted. The receiver owns the descriptor
+  /// from now on.
   case adopt(HandedOver)
-  /// Go over to this topology; report `using` when done. One that is not newer than the worker's is
-  /// ignored.
+  /// Change to this topology and report `using`. One that is not newer than the worker's is ignored.
   case use(Topology)
-  /// Accept what is waiting and then no more; report when done.
+  /// Accept the connections that wait and then no more; report when done.
   case stopAccepting
-  /// A place for a session of yours that waits in a queue. If the session is gone, the place is to be passed
-  /// on.
+  /// A place for a session of this worker that waits in a queue. If the session is gone, the worker passes the
+  /// place on.
   case grant(Grant)
-  /// A session of yours waits in a queue where there is nothing to wait for any more.
+  /// A session of this worker waits in a queue, but no endpoint is available.
   case giveUp(Token)
-  /// A bound at which accepting has paused is not reached any more.
+  /// A bound at which accepting has paused is no longer reached.
   case resumeAccepting
   /// Reset the sessions that an endpoint has now, over some time.
   case closeSessions(SessionClosing)
-  /// Reset no more sessions of this endpoint than it has lost until now.
+  /// Cancel the resets of this endpoint's remaining sessions.
   case keepSessions(of: EndpointIndex)
   /// Reset every session, for this reason.
   case resetAll(SessionEnd.Reason)
@@ -45,7 +44,7 @@ public struct HandedOver: Sendable {
   let client: PeerAddress
   let listener: ListenerIndex
   let route: RouteIndex
-  /// What the indices belong to.
+  /// The topology of the indices.
   let topology: Topology
 
   /// The connection as the receiving worker has it.
@@ -54,38 +53,37 @@ public struct HandedOver: Sendable {
   }
 }
 
-/// What a worker tells.
+/// A report of a worker.
 public enum WorkerReport: Sendable {
-  /// It has gone over to the topology of this version. Listeners that are gone there are accepted
-  /// empty and watched no more by this worker, and nothing of that topology's predecessors that is
-  /// gone gets a new session. `instead` is the topology that it has let go of: freeing that takes time,
-  /// which is not to be a worker's.
+  /// It has changed to the topology of this version. It has accepted all connections at the listeners that are
+  /// removed there and no longer watches them, and nothing that was removed gets a new session. `instead` is
+  /// its previous topology: freeing it takes time, so it is not freed on a worker.
   case using(version: Int, instead: Topology)
-  /// It has let go of a topology that came with a connection.
+  /// It no longer uses this topology, which came with a connection.
   case released(Topology)
   /// The kernel refuses to watch this listener; other workers may watch it, and this one tries again.
-  /// Said once, until it succeeds.
+  /// Reported once, until it succeeds.
   case listenRefused(ListenerIndex, Errno)
-  /// It accepts no more; what was waiting has been accepted.
+  /// It accepts no more; the connections that waited have been accepted.
   case stoppedAccepting
-  /// It accepts no more and has no session left. Said again after each session that another worker,
+  /// It accepts no more and has no session left. Reported again after each session that another worker,
   /// which still accepted, has handed over since: the process is done when every worker has stopped
-  /// accepting and `Topology.sessions` is at none.
+  /// accepting and `Topology.sessions` is zero.
   case finished
-  /// Its turns go on: it has come to `answer`.
+  /// Its loop runs: it has received `answer`.
   case alive
-  /// A session has entered the queue of this upstream, to which nothing attended: it must be attended to
-  /// now (`QueuePacer`).
+  /// A session has entered the queue of this upstream, which the control loop must attend to from now on
+  /// (`QueuePacer`).
   case waiting(UpstreamState)
-  /// Accepting has paused, for this reason; it goes on by itself. Said once per pause.
+  /// Accepting has paused, for this reason; it goes on by itself. Reported once per pause.
   case acceptPaused(AcceptPause)
   /// Accepting goes on.
   case acceptResumed(AcceptPause)
-  /// As many sessions in a row have failed at this endpoint as its upstream's `outlier` says, over all
-  /// workers. Said once, until one is served there or the count is set. Told by its state, since its
-  /// slot may be another's by the time that somebody reads this.
+  /// As many consecutive sessions have failed at this endpoint as its upstream's `outlier` says, over all
+  /// workers. Reported once, until a session is served there or the count is set. It carries the endpoint's state,
+  /// since another endpoint may have its slot when the report is read.
   case endpointFailing(EndpointState)
-  /// A session was served at an endpoint after that; its connection has stood `since` then.
+  /// A session was served at an endpoint after that, on a connection established at `since`.
   case endpointServed(EndpointState, since: Instant)
 }
 
@@ -99,13 +97,13 @@ public enum AcceptPause: Hashable, Sendable {
   case resources(Errno)
 }
 
-/// A worker as others see it.
+/// A worker as other threads see it.
 public final class WorkerLink: Sendable {
   /// Where to leave messages.
   public let inbox: Inbox<WorkerMessage>
   /// How many sessions it has.
   public let load = SessionCount()
-  /// What has happened there so far.
+  /// What it has counted so far.
   public let counters = WorkerCounters()
   /// Whether its accepting has paused at a bound of sessions.
   let isPaused = Atomic<Bool>(false)
@@ -116,7 +114,7 @@ public final class WorkerLink: Sendable {
   }
 }
 
-/// What a worker needs to know before it starts.
+/// The settings with which a worker starts.
 public struct WorkerSettings: Sendable {
   /// Its number, from 0.
   public var number: Int
@@ -126,9 +124,9 @@ public struct WorkerSettings: Sendable {
   public var pipesMax: Int
   /// The bounds of moving bytes.
   public var relay: RelayPlan
-  /// How long it polls before it blocks.
+  /// How long it spins before it blocks.
   public var spinNanoseconds: UInt64
-  /// Where its random choices begin.
+  /// The seed of its random choices.
   public var seed: UInt64
 
   /// Puts the settings together.

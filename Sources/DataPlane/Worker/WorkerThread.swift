@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workers on the real kernel, each on its thread. The border of the module on purpose: a generic
-// class is specialised where its type arguments are named, so it is named here and nothing generic
+// Workers on the real kernel, each on its thread. This is the border of the module on purpose: the compiler
+// specialises a generic class where its type arguments are named. They are named here, and nothing generic
 // leaves the module.
 
 import Reactor
@@ -9,7 +9,7 @@ import Reactor
 public final class WorkerThread: Sendable {
   /// What others use of the worker.
   public let link: WorkerLink
-  // SAFETY: handed to the thread by `start`, and touched by nobody else from then on.
+  // SAFETY: handed to the thread by `start`; from then on only that thread touches it.
   private nonisolated(unsafe) let worker: Worker<LinuxKernel>
   private let thread = Lock(LoopThread?.none)
 
@@ -36,15 +36,15 @@ public final class WorkerThread: Sendable {
     }
   }
 
-  /// Waits until the worker has been told to stop and has stopped. Blocks. Call at most once.
+  /// Waits until the worker has received `stop` and has stopped. Blocks. Call at most once.
   public func join() {
     thread.withLock { $0.take() }?.join()
   }
 }
 
-/// Carries a value to the one thread that will use it.
+/// Carries a value to the only thread that will use it.
 private struct Unchecked<Value>: @unchecked Sendable {
-  // SAFETY: the sender gives it up.
+  // SAFETY: the sender does not use it afterwards.
   let value: Value
 
   init(_ value: Value) {

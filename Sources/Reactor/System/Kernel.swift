@@ -159,9 +159,10 @@ public protocol Kernel: Sendable {
   func send(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Transfer
   /// Moves bytes between a socket and a pipe without copying them (splice(2)).
   func splice(from source: CInt, to destination: CInt, bytesMax: Int) -> Transfer
-  /// Sends the end of the stream after what was written. A connection that is gone already is no
-  /// error: its own event tells.
-  func shutdownWrite(_ descriptor: CInt)
+  /// Sends the end of the stream after what was written. Returns false if the connection was gone already,
+  /// which is no error: its own event tells.
+  @discardableResult
+  func shutdownWrite(_ descriptor: CInt) -> Bool
   /// Takes no more input on a connected unix socket (`SHUT_RD`, shutdown(2)). From then on the peer's
   /// writes fail with EPIPE. What it wrote before can still be read; then reads find the end of the
   /// stream. So the input can be read to its end and the socket closed, while the peer still gets what

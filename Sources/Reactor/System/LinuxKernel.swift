@@ -176,17 +176,20 @@ public struct LinuxKernel: Kernel, Sendable {
     return PeerAddress(storage).socketAddress
   }
 
-  public func shutdownWrite(_ descriptor: CInt) {
+  @discardableResult
+  public func shutdownWrite(_ descriptor: CInt) -> Bool {
     shutdown(descriptor, CInt(SHUT_WR))
   }
 
   public func shutdownRead(_ descriptor: CInt) {
-    shutdown(descriptor, CInt(SHUT_RD))
+    _ = shutdown(descriptor, CInt(SHUT_RD))
   }
 
-  private func shutdown(_ descriptor: CInt, _ how: CInt) {
+  /// Returns whether the socket was connected.
+  private func shutdown(_ descriptor: CInt, _ how: CInt) -> Bool {
     let result = Glibc.shutdown(descriptor, how)
     if result == -1, errno == EBADF { trap("shutdown", errno) }
+    return result == 0
   }
 
   public func receiveQueueBytes(_ descriptor: CInt) -> Int {

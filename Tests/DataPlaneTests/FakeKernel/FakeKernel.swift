@@ -288,11 +288,18 @@ final class FakeKernel: Kernel, @unchecked Sendable {
     return end.pipe.empty(into: file(destination, as: FakeStream.self), bytesMax: bytesMax)
   }
 
-  func shutdownWrite(_ descriptor: CInt) {
+  @discardableResult
+  func shutdownWrite(_ descriptor: CInt) -> Bool {
     let stream = file(descriptor, as: FakeStream.self)
     onEnd(stream)
-    if let tcp = stream as? FakeTCPStream, faults.resetsInsteadOfEnding() { return tcp.abort() }
+    if let tcp = stream as? FakeTCPStream, faults.resetsInsteadOfEnding() {
+      tcp.abort()
+      return true
+    }
+    // ENOTCONN: the state is CLOSE. A unix socket is connected as long as it is open.
+    let isConnected = stream.isUnix || !stream.isDead
     stream.shutdownWrite()
+    return isConnected
   }
 
   func shutdownRead(_ descriptor: CInt) {

@@ -165,13 +165,16 @@ extension FakeKernel {
     return true
   }
 
-  /// Carries everything as far as it goes. Returns whether anything has happened.
+  /// Carries everything as far as it goes, or each stream by so many steps. Returns whether anything has
+  /// happened.
   @discardableResult
-  func carryAll() -> Bool {
+  func carryAll(stepsMax: Int = .max) -> Bool {
     var hasCarried = false
     for position in connecting.indices.reversed() where progress(position) { hasCarried = true }
     var round: [FakeStream] = []
-    while !world.busy.isEmpty {
+    var steps = 0
+    while !world.busy.isEmpty, steps < stepsMax {
+      steps += 1
       swap(&round, &world.busy)
       for stream in round {
         stream.isBusy = false

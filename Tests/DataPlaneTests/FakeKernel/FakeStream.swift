@@ -13,6 +13,8 @@ final class FakeWorld {
   let clock = FakeClock()
   /// The streams that the network may have something to carry for.
   var busy: [FakeStream] = []
+  /// Called with all that happens to streams, for a person who wants to see it.
+  var onEvent: ((FakeStream, String) -> Void)?
 
   init(chaos: FakeChaos) {
     self.chaos = chaos
@@ -56,10 +58,21 @@ class FakeStream: FakeFile {
   var wasAccepted = false
   /// Reads that found bytes.
   private(set) var readCount = 0
-  /// When bytes last moved through a call, or were acknowledged.
-  var lastProgressAt: Instant
+  /// When bytes last moved through a call or the end was found, and when something was last acknowledged.
+  private(set) var lastMovedAt: Instant
+  private(set) var lastAcknowledgedAt: Instant
   /// The end was found by reading before the connection failed.
   private(set) var hasReadEnd = false
+  /// When bytes or the end last arrived.
+  var lastArrivalAt: Instant
+  /// When the program under test closed it, and for how long nothing had moved then.
+  var closedAt: Instant?
+  var stillNanosecondsAtClose: UInt64 = 0
+  var wasWritableAtClose = false
+  /// The peer's end arrived before the descriptor was closed.
+  var hasEndArrived = false
+  /// The number of the conversation it belongs to in a schedule.
+  var conversation: Int?
   /// The first error that the peer or the network caused.
   var failure: Errno?
 
@@ -67,7 +80,9 @@ class FakeStream: FakeFile {
     self.world = world
     self.receiveCapacity = receiveCapacity
     self.sendCapacity = sendCapacity
-    lastProgressAt = world.clock.now
+    lastMovedAt = world.clock.now
+    lastAcknowledgedAt = world.clock.now
+    lastArrivalAt = world.clock.now
   }
 
   var chaos: FakeChaos { world.chaos }
@@ -127,6 +142,12 @@ class FakeStream: FakeFile {
     return bits
   }
 
+  /// Says what happens.
+  @inline(__always)
+  final func say(_ text: @autoclosure () -> String) {
+    if let onEvent = world.onEvent { onEvent(self, text()) }
+  }
+
   /// Tells the network that there may be something to carry.
   final func noteBusy() {
     guard !isBusy else { return }
@@ -134,13 +155,31 @@ class FakeStream: FakeFile {
     world.busy.append(self)
   }
 
-  final func noteProgress() {
-    lastProgressAt = world.clock.now
+  final func noteArrival() {
+    lastArrivalAt = world.clock.now
   }
+
+  final func noteEndArrival() {
+    hasReceivedEnd = true
+    noteArrival()
+    if !isClosed { hasEndArrived = true }
+  }
+
+  final func noteMoved() {
+    lastMovedAt = world.clock.now
+  }
+
+  final func noteAcknowledged() {
+    lastAcknowledgedAt = world.clock.now
+  }
+
+  /// When a receiver last made progress.
+  final var lastProgressAt: Instant { max(lastMovedAt, lastAcknowledgedAt) }
 
   // MARK: System calls
 
   final func takeError() -> Errno? {
+    if let error { say("error \(error) is taken") }
     defer { error = nil }
     return error
   }
@@ -164,7 +203,7 @@ class FakeStream: FakeFile {
   private func noteEndRead() {
     guard hasReceivedEnd, failure == nil, !hasReadEnd else { return }
     hasReadEnd = true
-    noteProgress()
+    noteMoved()
   }
 
   /// Reads into a buffer. `withChance`: whether this call may be short, or may come just before the bytes
@@ -177,6 +216,7 @@ class FakeStream: FakeFile {
     guard !receiveQueue.isEmpty else {
       let end = findEnd()
       if end == .endOfStream { noteEndRead() }
+      say("read finds \(end)")
       return end
     }
     if bytesBeforeMark == 0 { urgentMark = nil }
@@ -189,13 +229,17 @@ class FakeStream: FakeFile {
     }
     receiveQueue.take(count, into: buffer)
     readCount += 1
-    noteProgress()
+    say("read \(count)")
+    noteMoved()
     didRead(count)
     return .moved(count)
   }
 
   final func send(_ bytes: UnsafeRawBufferPointer, withChance: Bool) -> Transfer {
-    if let errno = refusal() { return .failed(errno) }
+    if let errno = refusal() {
+      say("write fails: \(errno)")
+      return .failed(errno)
+    }
     guard state == .connected, room > 0 else {
       wantsRoom = true
       return .wouldBlock
@@ -208,7 +252,8 @@ class FakeStream: FakeFile {
     }
     if count < bytes.count { wantsRoom = true }
     writtenBytes += count
-    noteProgress()
+    say("write \(count) of \(bytes.count)")
+    noteMoved()
     accept(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
     return .moved(count)
   }
@@ -237,6 +282,6 @@ extension FakeStream {
   /// the end, or the error says that the end had arrived (EPIPE, which a reset causes after the peer's end
   /// and before ours).
   var hasOrderlyEnd: Bool {
-    hasReceivedEnd && (hasReadEnd || failure == nil || (!isUnix && failure == .brokenPipe))
+    hasEndArrived && (hasReadEnd || failure == nil || (!isUnix && failure == .brokenPipe))
   }
 }

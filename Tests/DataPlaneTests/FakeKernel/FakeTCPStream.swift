@@ -91,6 +91,7 @@ final class FakeTCPStream: FakeStream {
   override func shutdownWrite() {
     guard !isDead, state == .connected, !isWriteShut else { return }
     isWriteShut = true
+    say("shut")
     noteBusy()
     changed()
   }
@@ -104,6 +105,7 @@ final class FakeTCPStream: FakeStream {
   override func close() {
     precondition(!isClosed, "a socket is closed twice")
     super.close()
+    say("close with \(receiveQueue.count) unread")
     guard !isOver else { return receiveQueue.removeAll() }
     guard !isDead, state == .connected else { return die() }
     if receiveQueue.isEmpty {
@@ -121,6 +123,7 @@ final class FakeTCPStream: FakeStream {
     precondition(!isClosed, "a socket is closed twice")
     wasReset = true
     super.close()
+    say("reset")
     guard !isOver else { return receiveQueue.removeAll() }
     let hasSentAll = sendQueue.isEmpty && isEndCarried
     let isQuiet = receiveQueue.isEmpty && hasReceivedEnd && hasSentAll
@@ -152,9 +155,10 @@ final class FakeTCPStream: FakeStream {
   override func fail(with errno: Errno? = nil) {
     guard !isDead, !isOver else { return }
     let cause = errno ?? (hasReceivedEnd && !isWriteShut ? .brokenPipe : .connectionReset)
-    failure = cause
     die()
+    say("a reset arrives, \(cause)\(isClosed ? " after close" : "")")
     guard !isClosed else { return }
+    failure = cause
     error = cause
     changed()
   }
@@ -176,11 +180,14 @@ final class FakeTCPStream: FakeStream {
     if chaos.happens(chaos.urgentPerMille) { urgentMark = arrivedBytes + chaos.below(count) }
     queue.take(count, into: &receiveQueue)
     arrivedBytes += count
+    say("\(count) bytes arrive")
+    noteArrival()
     changed()
   }
 
   private func arriveEnd() {
-    hasReceivedEnd = true
+    say("the end arrives")
+    noteEndArrival()
     changed()
   }
 
@@ -224,7 +231,8 @@ final class FakeTCPStream: FakeStream {
     let isEndNew = isEndCarried && !isEndAcknowledged
     guard carried > acknowledged || isEndNew else { return false }
     acknowledged = carried
-    noteProgress()
+    say("\(acknowledged) of \(writtenBytes)\(isEndNew ? " and the end" : "") acknowledged")
+    noteAcknowledged()
     if isEndNew {
       isEndAcknowledged = true
       changed()

@@ -72,6 +72,7 @@ final class FakeUnixStream: FakeStream {
     }
     other.receiveQueue.append(bytes)
     other.arrivedBytes += bytes.count
+    other.noteArrival()
     other.changed()
   }
 
@@ -92,21 +93,23 @@ final class FakeUnixStream: FakeStream {
 
   private func free(_ bytes: Int) {
     memoryBytes -= bytes
-    noteProgress()
+    noteAcknowledged()
     if !isClosed, isWritable { changed() }
   }
 
   override func shutdownWrite() {
     guard !isDead, state == .connected else { return }
     isWriteShut = true
+    say("shut")
     changed()
-    other?.hasReceivedEnd = true
+    other?.noteEndArrival()
     other?.changed()
   }
 
   override func shutdownRead() {
     guard !isDead, state == .connected else { return }
     isReadShut = true
+    say("shut for reading")
     changed()
     other?.isWriteShut = true
     other?.changed()
@@ -115,9 +118,10 @@ final class FakeUnixStream: FakeStream {
   override func close() {
     precondition(!isClosed, "a socket is closed twice")
     super.close()
+    say("close with \(receiveQueue.count) unread")
     isDead = true
     guard state == .connected, let other, !other.isClosed else { return }
-    other.hasReceivedEnd = true
+    other.noteEndArrival()
     other.isWriteShut = true
     if !receiveQueue.isEmpty {
       for message in messages[firstMessage...] { other.free(message.memoryBytes) }

@@ -59,7 +59,7 @@ struct SessionChangeTests {
     client.shutdownWrite()
     rig.settle()
     rig.change { $0.routes[0].halfCloseTimeout = .seconds(1) }
-    rig.advance(milliseconds: 1010)
+    rig.advance(milliseconds: 1080)
     #expect(rig.takeEnds().map(\.end?.reason) == [.halfCloseTimeout])
     #expect(rig.tearDown() == [])
   }

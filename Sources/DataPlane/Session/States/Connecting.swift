@@ -3,13 +3,13 @@
 // endpoint that has not failed this session yet, while the upstream's `connect` time lasts; nothing
 // has been written to any of them, so nothing can be replayed.
 //
-// Events: entered, granted (a place was passed on), failed (an attempt has failed, also a connection that stood
-// and was reset before a byte had moved), the client's and the endpoint's connection, deadline.
+// Events: entered, granted (a place was passed on), failed (an attempt has failed, also an established
+// connection that was reset before a byte had moved), the client's and the endpoint's connection, deadline.
 // Deadline: of the attempt, or when the next one begins. Ways out: secure, queue, end.
 
 import Reactor
 
-/// How long an endpoint whose queue is full is left alone before it is asked again.
+/// How long to wait before an endpoint whose backlog is full is tried again.
 private let busyEndpointPauseNanoseconds: UInt64 = 10_000_000
 
 extension Worker {
@@ -18,13 +18,13 @@ extension Worker {
     case .entered:
       beginSearch(&session)
       return select(index, &session)
-    case .granted(let grant):
-      // Its search goes on, but for the time that it has: otherwise sessions that fail at once would be
-      // passed the same places without end.
+    case .granted(let place):
+      // Its search goes on with a new time to connect: if the search began anew, sessions that fail at once
+      // would get the same places again and again.
       session.searchBeganAt = core.now
-      session.triedEndpoints = grant.tried
-      if grant.isProbe { session.searchAttempts = 0 }
-      connector.accept(grant, for: &session)
+      session.triedEndpoints = place.tried
+      if place.isProbe { session.searchAttempts = 0 }
+      connector.accept(place, for: &session)
       return attempt(index, &session)
     case .failed(let error):
       return attemptFailed(index, &session, error)
@@ -40,7 +40,7 @@ extension Worker {
     }
   }
 
-  /// A search begins: a new session's, or that of one that has left the queue.
+  /// A search begins: for a new session, or for one that has left the queue without a place.
   private func beginSearch(_ session: inout Session) {
     assert(!session.flags.contains(.holdsEndpointPlace))
     assert(!session.flags.contains(.isRetrying))
@@ -50,13 +50,13 @@ extension Worker {
     session.failure = nil
   }
 
-  /// Selects an endpoint and connects to it; when there is none, the session waits or ends.
+  /// Selects an endpoint and connects to it; if there is none, the session waits or ends.
   private func select(_ index: Int, _ session: inout Session) -> Next {
     switch connector.select(&session) {
     case .endpoint: return attempt(index, &session)
     case let pick:
       let view = core.view.upstreams[Int(session.upstreamPosition)]
-      // Nothing is waited for on behalf of a client that is gone.
+      // A session whose client is gone does not wait.
       let mayWait = session.end == nil
       if case .full = pick, mayWait, view.queue != nil {
         session.waitKind = .place
@@ -90,21 +90,33 @@ extension Worker {
     }
   }
 
-  // MARK: What happens meanwhile
+  // MARK: Events
 
-  /// A client that has reset its connection needs no endpoint any more, unless it had sent something before.
+  /// A client that has reset its connection no longer needs an endpoint, unless it had sent something before.
   private func clientChanged(_ session: inout Session) -> Next {
     guard session.downstream.flags.contains(.gone) else {
-      return session.downstream.flags.contains(.hungUp) && isLost(&session) ? .end : .wait
+      return session.downstream.flags.contains(.hungUp) && noteIfLost(&session) ? .end : .wait
     }
+    if hasClosedWithBytes(&session) { return .wait }
     guard session.end == nil else { return .wait }
     noteClientFailure(&session)
     let waiting = core.kernel.receiveQueueBytes(session.downstream.socket.rawValue)
     return waiting > 0 || !session.upload.isUntouched ? .wait : .end
   }
 
+  /// Whether a unix client has closed its socket, which ends its stream in order, and what it wrote before is
+  /// still to be delivered.
+  func hasClosedWithBytes(_ session: inout Session) -> Bool {
+    guard session.downstream.flags.isSuperset(of: [.isUnix, .gone]), session.end == nil else {
+      return false
+    }
+    return !session.upload.isUntouched
+      || core.kernel.receiveQueueBytes(session.downstream.socket.rawValue) > 0
+  }
+
   /// Notes why a client's connection has failed that is not being read.
   func noteClientFailure(_ session: inout Session) {
+    if session.downstream.flags.contains(.isUnix) { session.noteEnd(.downstream, .finished) }
     let errno =
       core.kernel.takeError(session.downstream.socket.rawValue) ?? .connectionReset
     session.downstream.noteFailure(errno)
@@ -117,22 +129,28 @@ extension Worker {
       return session.upstream.flags.contains(.writable) ? .secure : .wait
     }
     guard let errno = core.kernel.takeError(session.upstream.socket.rawValue) else {
-      // Accepted, and closed in order since.
+      // The endpoint has accepted, and closed in order since.
       return .secure
     }
     let error = SessionError(connecting: errno)
     guard error.reason == .reset else { return attemptFailed(index, &session, error) }
-    // Accepted, and reset since (a refusal has its own number): it may have said something before.
+    // The endpoint has accepted, and reset since (a refusal has another error): it may have sent something before.
     session.upstream.noteFailure(errno)
     return .secure
   }
 
-  /// The time of an attempt is over, or it is time for the next one, or to ask an endpoint again that
-  /// was busy.
+  /// The time of an attempt is over, or it is time for the next one, or for trying an endpoint again that was
+  /// busy.
   private func connectingDeadlinePassed(_ index: Int, _ session: inout Session) -> Next {
     guard session.flags.contains(.holdsEndpointPlace) else {
       // A timer may fire before the wait between two attempts is over, as after a reload.
-      return core.now >= session.attemptBeganAt ? select(index, &session) : .wait
+      guard core.now >= session.attemptBeganAt else { return .wait }
+      // It may have finished in silence meanwhile: see `isClientSilent`.
+      if let failure = session.failure, failure.reason == .reset, isClientSilent(&session) {
+        session.noteEnd(failure.origin, failure.reason, errno: failure.errno)
+        return .end
+      }
+      return select(index, &session)
     }
     if core.now < connector.connectDeadline(of: &session) {
       let view = core.view.upstreams[Int(session.upstreamPosition)]
@@ -158,7 +176,7 @@ extension Worker {
 
   // MARK: After a failure
 
-  /// Gives the current attempt up and goes on to the next endpoint, if one may follow.
+  /// Gives up the current attempt and goes on to the next endpoint, if another attempt may follow.
   private func attemptFailed(
     _ index: Int, _ session: inout Session, _ error: SessionError
   ) -> Next {
@@ -183,15 +201,15 @@ extension Worker {
     }
   }
 
-  /// No attempt is left: the session waits until endpoints can be connected again, or ends.
+  /// No attempt is left: the session waits in the hold, or ends.
   private func giveUp(_ session: inout Session, _ error: SessionError) -> Next {
     if mayHold(&session, error) { return hold(&session) }
     session.noteEnd(error.origin, error.reason, errno: error.errno)
     return .end
   }
 
-  /// Whether a session whose attempts have failed may wait for an endpoint. Not on behalf of a client
-  /// that is gone, nor when it was this machine that lacked something.
+  /// Whether a session whose attempts have failed may wait for an endpoint. Not if its client is gone, and not
+  /// after a shortage of this machine.
   private func mayHold(_ session: inout Session, _ error: SessionError) -> Bool {
     core.view.upstreams[Int(session.upstreamPosition)].hold != nil && error.origin == .upstream
       && session.end == nil
@@ -201,7 +219,7 @@ extension Worker {
     let position = Int(session.upstreamPosition)
     let state = core.view.upstreams[position].state
     state.queue.noteFailure()
-    // An endpoint that has not been tried may do well.
+    // An endpoint that has not been tried may be able to serve.
     if !core.topology.hasUntried(core.topology.upstreams[position], session.triedEndpoints) {
       state.queue.isFailing = true
     }

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finishing: nothing more is relayed; what is left is delivered. Of each connection that is still open:
+// Finishing: nothing more is relayed; what is left is delivered. For each connection that is still open:
 //
-//   what came for it      │ what it gets
+//   its incoming flow is  │ what it gets
 //   ──────────────────────┼──────────────────────────────────────────────────────────────────────────
 //   a complete stream     │ the rest, the end of the stream; closed once all of it is acknowledged
 //   a stream that was cut │ the rest; reset once all of it is acknowledged, so that it never looks complete
-//   nothing any more      │ reset: it is gone itself
+//   broken                │ reset: it is gone itself
 //
 // What its peer goes on sending meanwhile is read and discarded: closing a socket with unread input makes the
-// kernel send a reset and drop what is still to be delivered (tcp(7); RFC 2525, 2.17). (A reset with
-// unsent bytes in the queue throws those away, too: SO_LINGER, socket(7).)
+// kernel send a reset and drop the bytes that are still to be delivered (tcp(7); RFC 2525, 2.17). (A reset with
+// unsent bytes in the queue drops those, too: SO_LINGER, socket(7).)
 //
-// The wait for acknowledgements ends when the receiver makes no progress for `flush_timeout`. A complete stream
-// whose end is with the kernel is then closed all the same: the kernel goes on delivering.
+// The wait for acknowledgements ends when the receiver makes no progress for `flush_timeout`. If the kernel has
+// all of a complete stream and its end, the connection is then closed in order: the kernel goes on delivering.
 //
-// Events: entered, both connections, turn, deadline. Deadline: `flush_timeout` without progress; where only
-// acknowledgements are waited for that no event reports, the next look. Ways out: end.
+// Events: entered, both connections, turn, deadline. Deadline: `flush_timeout` without progress; while the session
+// waits for acknowledgements that no event reports, the next look. Ways out: end.
 
 import Reactor
 
-/// How often a send queue is looked at whose end no event reports: soon at first, then less and less often.
+/// The interval between looks at a send queue when no event reports that it is empty: short at first, then longer.
 private let acknowledgementLookMin: UInt64 = 1_000_000
 private let acknowledgementLookMax: UInt64 = 50_000_000
 
 extension Worker {
   func finishing(_ event: SessionEvent, _ index: Int, _ session: inout Session) -> Next {
     switch event {
-    case .entered: session.lastMovedAt = core.now
+    case .entered:
+      session.lastMovedAt = core.now
+      session.flags.insert(.hasMovedSinceLook)
     case .downstream(let readiness): session.downstream.note(readiness)
     case .upstream(let readiness): session.upstream.note(readiness)
     case .turn: break
@@ -49,6 +51,8 @@ extension Worker {
     guard session.downstream.socket.isOpen || session.upstream.socket.isOpen else {
       return over(&session)
     }
+    // From now on it is known what is left.
+    if case .entered = event { noteProgress(&session) }
     return .rearm
   }
 
@@ -58,7 +62,7 @@ extension Worker {
     if session.end == nil {
       session.noteEnd(
         first, .finished, in: first == .downstream ? .downstreamFinished : .upstreamFinished)
-      // A client that was served without a word: some protocols have none.
+      // The client was served without an answer: some protocols have none.
       if session.download.bytes == 0, session.upload.bytes > 0, first == .downstream,
         let endpoint = session.endpoint, !core.view.endpoints[endpoint.position].countsOnlyConnects
       {
@@ -70,7 +74,7 @@ extension Worker {
 
   // MARK: Delivering
 
-  /// Moves what is left of a flow; what its source still sends to a destination that is gone is discarded.
+  /// Moves what is left of a flow; if the destination is gone, what the source still sends is discarded.
   private func deliver(_ index: Int, _ session: inout Session, _ way: Way) {
     while true {
       let isGone =
@@ -78,12 +82,20 @@ extension Worker {
         ? session.upstream.flags.contains(.gone) || !session.upstream.socket.isOpen
         : session.downstream.flags.contains(.gone) || !session.downstream.socket.isOpen
       if isGone {
-        noteGoneReceiver(&session, way)
+        // An end that was sent stays so.
+        if way == .upload {
+          relay.breakOff(&session.upload)
+        } else {
+          relay.breakOff(&session.download)
+        }
         break
       }
-      let before = session.upload.bytes &+ session.download.bytes
+      let before = session.upload.progress &+ session.download.progress
       let step = move(&session, way)
-      if session.upload.bytes &+ session.download.bytes != before { session.lastMovedAt = core.now }
+      if session.upload.progress &+ session.download.progress != before {
+        session.lastMovedAt = core.now
+        session.flags.insert(.hasMovedSinceLook)
+      }
       switch step {
       case .waiting, .ended, .cut: break
       case .starved: session.flags.insert(.isStarved)
@@ -101,38 +113,36 @@ extension Worker {
     discard(index, &session, way)
   }
 
-  /// Nothing can be delivered any more: what is pending is forgotten. An end that was sent stays so.
-  private func noteGoneReceiver(_ session: inout Session, _ way: Way) {
-    switch way {
-    case .upload: relay.breakOff(&session.upload)
-    case .download: relay.breakOff(&session.download)
-    }
-  }
-
   // MARK: Closing
 
-  /// Closes the connection to which `way` leads once it has everything, and nothing is to be read from it
-  /// any more.
+  /// Closes the connection to which `way` leads once it has everything, and nothing more has to be read from it.
   private func settle(_ session: inout Session, _ way: Way) {
     switch way {
     case .upload where session.upstream.socket.isOpen:
-      let isLost = settle(&session.upstream, incoming: &session.upload, outgoing: &session.download)
-      if isLost { session.noteEnd(.upstream, .reset) }
+      // The client is gone, too, and need not be told of anything.
+      if session.upload.stage == .ended, session.upload.pendingBytes == 0,
+        session.download.stage == .broken, avoidsTimeWait(&session)
+      {
+        session.upload.stage = .cut
+      }
+      let hasLost = closeIfSettled(
+        &session.upstream, incoming: &session.upload, outgoing: &session.download)
+      if hasLost { session.noteEnd(.upstream, .reset) }
       if !session.upstream.socket.isOpen { connector.releasePlace(&session) }
     case .download where session.downstream.socket.isOpen:
-      let isLost = settle(
+      let hasLost = closeIfSettled(
         &session.downstream, incoming: &session.download, outgoing: &session.upload)
-      if isLost { session.noteEnd(.downstream, .reset) }
+      if hasLost { session.noteEnd(.downstream, .reset) }
     case .upload, .download: break
     }
   }
 
   /// The same, with the flow that leads to the connection and the one that comes from it. Returns whether it has
   /// failed with bytes unacknowledged.
-  private func settle(
+  private func closeIfSettled(
     _ connection: inout Connection, incoming: inout Flow, outgoing: inout Flow
   ) -> Bool {
-    // What had arrived before it failed is still to be read.
+    // Bytes that had arrived before it failed must be read first.
     guard !outgoing.isOpen, incoming.pendingBytes == 0 else { return false }
     let isGone = connection.flags.contains(.gone)
     switch incoming.stage {
@@ -140,6 +150,11 @@ extension Worker {
     case .broken:
       noteLost(&connection, &incoming)
       core.kernel.reset(connection.socket.take())
+      return false
+    case .ended where outgoing.stage == .broken && !isGone && !connection.flags.contains(.isUnix):
+      // Its peer may still send, and what arrives at a closed socket is answered by a reset: the end must be
+      // there before.
+      relay.sendEnd(of: &incoming, to: &connection)
       return false
     case .cut, .ended, .passed: break
     }
@@ -152,36 +167,36 @@ extension Worker {
         closeInOrder(&connection, &outgoing)
       }
     } else if incoming.stage == .ended {
-      core.kernel.shutdownWrite(connection.socket.rawValue)
-      connection.flags.insert(.isShut)
-      incoming.stage = .passed
+      relay.sendEnd(of: &incoming, to: &connection)
     }
     return isGone && !isAcknowledged
   }
 
-  /// Whether a connection's peer has acknowledged everything, an end that was sent included. What was written to
-  /// a unix socket is with its peer.
+  /// Whether a connection's peer has acknowledged everything, an end that was sent included. Bytes written to a
+  /// unix socket have arrived at the peer.
   private func isAcknowledged(_ connection: inout Connection, _ flow: Flow) -> Bool {
     if connection.flags.contains(.isUnix) { return true }
     if flow.bytes == 0, !connection.flags.contains(.isShut) { return true }
     return core.kernel.sendQueueBytes(connection.socket.rawValue) == 0
   }
 
-  /// What a connection's peer has not acknowledged does not count as delivered.
+  /// Bytes that a connection's peer has not acknowledged do not count as delivered.
   private func noteLost(_ connection: inout Connection, _ flow: inout Flow) {
     flow.bytes &-= lostBytes(&connection, flow.bytes)
   }
 
-  /// Closes a connection without a reset, as far as that is ours to decide.
+  /// Closes a connection without a reset, as far as this side can avoid one.
   private func closeInOrder(_ connection: inout Connection, _ outgoing: inout Flow) {
-    // The peer may still send. On a unix socket that must stop before the last of it is read, or the peer
-    // would get an error behind what it has to read.
+    // The peer may still send. On a unix socket this must be stopped before the last input is read, or the
+    // peer would get an error behind the bytes that it has to read.
     if connection.flags.contains(.isUnix), !connection.flags.contains(.gone) {
       core.kernel.shutdownRead(connection.socket.rawValue)
       connection.flags.insert(.readable)
     }
     if outgoing.stage == .broken {
-      _ = relay.discard(&outgoing, from: &connection, budget: core.settings.relay.turnBytes)
+      let isBounded = connection.flags.contains(.isUnix)
+      _ = relay.discard(
+        &outgoing, from: &connection, budget: isBounded ? .max : core.settings.relay.turnBytes)
     }
     core.kernel.close(connection.socket.take())
   }
@@ -214,8 +229,8 @@ extension Worker {
         by: min(max(waited / 2, acknowledgementLookMin), acknowledgementLookMax)))
   }
 
-  /// Whether a connection is to be reset once everything is acknowledged: no event reports that, as it does
-  /// once an end was sent.
+  /// Whether a connection will be reset once everything is acknowledged. No event reports this; it does only after
+  /// an end was sent.
   private func awaitsSilentAcknowledgement(_ session: inout Session) -> Bool {
     session.upstream.socket.isOpen && session.upload.stage == .cut
       && session.upload.pendingBytes == 0

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Queued: the session waits in its upstream's queue, because all endpoints are full (`queue`) or none is
-// available (`hold`). Its client's bytes stay with the kernel. Order and places are the queue's business
-// (Queue/WaitQueue.swift); here is what a worker does with its own sessions.
+// available (`hold`). Its client's bytes stay in the kernel. Order and places are managed by the queue
+// (Queue/WaitQueue.swift); this file is what a worker does with its own sessions.
 //
-// Events: entered, the client's connection, deadline; a place that is granted arrives as a message.
+// Events: entered, the client's connection, deadline, granted and unavailable (which arrive as messages).
 // Deadline: `timeout` of what it waits for; of both together, if it has waited for both. Ways out: connect
-// with a place, connect without one when there is nothing to wait in any more, end.
+// with a place, connect without one when the queue or the hold is no longer configured, end.
 
 import Reactor
 
@@ -16,14 +16,15 @@ extension Worker {
     case .downstream(let readiness):
       session.downstream.note(readiness)
       // A client that has finished sending still wants an answer; one that has reset wants nothing.
+      if hasClosedWithBytes(&session) { return .wait }
       if session.downstream.flags.contains(.gone) {
         noteClientFailure(&session)
         return .end
       }
-      if session.downstream.flags.contains(.hungUp), isLost(&session) { return .end }
+      if session.downstream.flags.contains(.hungUp), noteIfLost(&session) { return .end }
       return .wait
     case .deadline: return endWait(&session)
-    case .granted(let grant): return .connectAt(grant)
+    case .granted(let place): return .connectAt(place)
     case .unavailable:
       leaveQueue(&session)
       return .connect
@@ -31,8 +32,7 @@ extension Worker {
     }
   }
 
-  /// What newcomers wait for that go behind others: what these wait for, as long as an endpoint may serve
-  /// them.
+  /// What a newcomer waits for behind other sessions: the same as they, as long as an endpoint may serve them.
   func kindOfNewcomers(_ view: UpstreamView, at position: Int) -> WaitQueue.Kind {
     guard view.queue != nil else { return .endpoint }
     guard view.hold != nil else { return .place }
@@ -70,11 +70,19 @@ extension Worker {
     session.waitSequence = sequence
     session.waitTicket = ticket
     session.flags.insert(.isInQueue)
-    view.state.note(kind == .place ? .queued : .held)
+    count(&session, as: kind, view)
     if isUnattended { core.report(.waiting(view.state)) }
     // A place may have become free before the entry could be seen.
     if kind == .place { connector.handOut(Int(session.upstreamPosition)) }
     return .wait
+  }
+
+  /// Counts a session among those that have waited for this: once, however often it changes.
+  private func count(_ session: inout Session, as kind: WaitQueue.Kind, _ view: UpstreamView) {
+    let flag: Session.Flags = kind == .place ? .wasCountedAsQueued : .wasCountedAsHeld
+    guard !session.flags.contains(flag) else { return }
+    session.flags.insert(flag)
+    view.state.note(kind == .place ? .queued : .held)
   }
 
   /// Takes a session out of the queue that it waits in, if it does. `upstream` is the queue's, if that is
@@ -86,7 +94,7 @@ extension Worker {
     state.queue.leave(session.waitTicket)
   }
 
-  /// A place has arrived for a session of this worker. If that is gone, the place goes to the next one.
+  /// A place has arrived for a session of this worker. If the session is gone, the place goes to the next one.
   func receive(_ grant: Grant) {
     use(grant.topology)
     guard grant.upstream.queue.claim(grant.ticket), let session = sessions.find(grant.token) else {
@@ -95,14 +103,14 @@ extension Worker {
     assert(session.pointee.state == .queued && session.pointee.waitTicket == grant.ticket)
     session.pointee.flags.remove(.isInQueue)
     relay.coalescing.noteExchange(at: core.now)
-    run(grant.token.index, .granted(grant))
+    run(grant.token.index, .granted(grant.place))
   }
 
   /// No endpoint is available, and the upstream may have no hold.
   func giveUpWaiting(_ token: Token) {
     guard let session = sessions.find(token), session.pointee.state == .queued else { return }
     let view = core.view.upstreams[Int(session.pointee.upstreamPosition)]
-    // A grant may be under way.
+    // A grant may be on its way.
     guard view.hold == nil, view.state.queue.stay(of: session.pointee.waitTicket) != nil else {
       return
     }
@@ -111,18 +119,21 @@ extension Worker {
 
   func queuedDeadline(of session: inout Session) -> Instant {
     let view = core.view.upstreams[Int(session.upstreamPosition)]
-    // A grant is under way.
+    // A grant is on its way.
     guard let stay = view.state.queue.stay(of: session.waitTicket) else { return .distantFuture }
-    // A reload has taken away what it waits in: it looks for an endpoint at once.
+    // A reload has removed the queue or hold: it looks for an endpoint at once.
     guard let timeout = timeout(of: stay.kind, view) else { return core.now }
-    return min(stay.since.advanced(by: timeout), lastWaitMoment(of: &session, view))
+    let deadline = min(stay.since.advanced(by: timeout), lastWaitMoment(of: &session, view))
+    // The control loop may change what the session waits for, and wakes no worker then (`WaitQueue.await`).
+    let other = self.timeout(of: stay.kind == .place ? .endpoint : .place, view)
+    return other.map { min(deadline, core.now.advanced(by: max($0, 1_000_000))) } ?? deadline
   }
 
   private func timeout(of kind: WaitQueue.Kind, _ view: UpstreamView) -> UInt64? {
     kind == .place ? view.queue?.timeoutNanoseconds : view.hold?.timeoutNanoseconds
   }
 
-  /// Until when the session waits at the longest, whatever for.
+  /// The latest moment until which the session waits, whatever it waits for.
   private func lastWaitMoment(of session: inout Session, _ view: UpstreamView) -> Instant {
     session.waitBeganAt
       .advanced(by: view.queue?.timeoutNanoseconds ?? 0)
@@ -134,13 +145,16 @@ extension Worker {
     guard let stay = view.state.queue.stay(of: session.waitTicket) else { return .wait }
     if stay.kind != session.waitKind {
       session.waitKind = stay.kind
-      view.state.note(stay.kind == .place ? .queued : .held)
+      count(&session, as: stay.kind, view)
     }
     guard timeout(of: stay.kind, view) != nil else {
       leaveQueue(&session)
       return .connect
     }
-    guard core.now >= queuedDeadline(of: &session) else { return .wait }
+    let timeout = timeout(of: stay.kind, view) ?? 0
+    guard
+      core.now >= min(stay.since.advanced(by: timeout), lastWaitMoment(of: &session, view))
+    else { return .wait }
     return timeOut(&session, view)
   }
 

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Relaying: bytes are moved both ways, and the first ends are passed on. An orderly end is passed on in order,
+// Relaying: bytes are moved both ways, and the first end is passed on. An orderly end is passed on in order,
 // behind the bytes that came before it; the other flow goes on. Once a connection is gone, or both flows have
-// come to their ends, there is nothing more to relay, and the session finishes.
+// ended, there is nothing more to relay, and the session finishes.
 //
-// A connection that is gone is read to its own end before anything is written to it: a write would take the
-// error from the socket, and with it the knowledge whether what was read was all (`Connection.note`).
+// A connection that is gone is read to its own end, and not written to: a write would take the error from the
+// socket, and a read could not tell any more whether the stream is complete (`Connection.note`).
 //
 // Events: entered, both connections, turn, deadline. Deadline: `idle` and `half_close_timeout` without progress,
-// the closing of sessions of an endpoint that went down, the next periodic record, options of connections that
+// the reset of sessions of an endpoint that went down, the next periodic record, options of connections that
 // last. Ways out: finish; connect, when the endpoint has reset the connection before a byte had moved; end.
 
 import Reactor
 
-/// From this age on a session counts as one that lasts.
+/// The age at which a connection gets the options that matter only to connections that last.
 private let lastingNanoseconds: UInt64 = 1_000_000_000
+/// Which part of a timeout passes until it is looked for the first time what is left of bytes that were moved.
+private let firstLookShare: UInt64 = 16
 /// How long a transfer rests for which the kernel had no memory.
 private let starvedNanoseconds: UInt64 = 20_000_000
 
@@ -26,9 +28,8 @@ extension Worker {
     case .upstream(let readiness): session.upstream.note(readiness)
     case .turn: break
     case .deadline:
-      guard session.flags.contains(.isStarved) else {
-        return relayingDeadlinePassed(index, &session)
-      }
+      let next = relayingDeadlinePassed(index, &session)
+      guard case .wait = next, session.flags.contains(.isStarved) else { return next }
     case .granted, .failed, .unavailable: return .wait
     }
     return relayBytes(index, &session, wasHalfClosed: wasHalfClosed)
@@ -40,13 +41,12 @@ extension Worker {
     session.connectedAt = core.now
     session.lastMovedAt = core.now
     connector.noteConnected(&session)
+    // Once, though another endpoint may yet have to serve the session.
+    guard !session.flags.contains(.hasStarted) else { return }
+    session.flags.insert(.hasStarted)
     let view = core.view.routes[session.route.position]
     view.counters.noteConnected(after: core.now.nanoseconds(since: session.acceptedAt))
-    // Once, though another endpoint may yet have to serve the session.
-    if view.access.start, !session.flags.contains(.hasStarted) {
-      session.flags.insert(.hasStarted)
-      record(&session, .start)
-    }
+    if view.access.start { record(&session, .start) }
   }
 
   // MARK: Moving bytes
@@ -55,6 +55,7 @@ extension Worker {
   private func relayBytes(
     _ index: Int, _ session: inout Session, wasHalfClosed: Bool
   ) -> Next {
+    let (upload, download) = (session.upload.progress, session.download.progress)
     let (uploaded, downloaded) = (session.upload.bytes, session.download.bytes)
     session.flags.remove(.isStarved)
     var upstreamErrno = Errno.connectionReset
@@ -63,20 +64,25 @@ extension Worker {
     }
     if !session.downstream.flags.contains(.gone) {
       moveOn(index, &session, .download, &upstreamErrno)
-      // Writing has found that the client is gone: what it had sent is still to be read.
+      // Writing has found that the client is gone: what it had sent must still be read.
       if session.downstream.flags.contains(.gone), !session.upstream.flags.contains(.gone) {
         moveOn(index, &session, .upload, &upstreamErrno)
       }
+    }
+    var mustLook = false
+    if session.upload.progress != upload || session.download.progress != download {
+      session.lastMovedAt = core.now
+      mustLook = session.flags.insert(.hasMovedSinceLook).inserted
     }
     noteMoved(&session, session.upload.bytes &- uploaded, session.download.bytes &- downloaded)
 
     if session.upstream.flags.contains(.gone) {
       if let next = retry(&session, upstreamErrno) { return next }
-      noteGone(&session, .download, upstreamErrno)
+      noteSourceGone(&session, .download, upstreamErrno)
       relay.breakOff(&session.upload)
     }
     if session.downstream.flags.contains(.gone) {
-      noteGone(&session, .upload, .connectionReset)
+      noteSourceGone(&session, .upload, .connectionReset)
       relay.breakOff(&session.download)
     }
     if session.upstream.flags.union(session.downstream.flags).contains(.gone)
@@ -84,17 +90,17 @@ extension Worker {
     {
       return .finish
     }
-    if endsByReset(&session) { return .finish }
+    if endByReset(&session) { return .finish }
     // The end of a stream is something that moves, too: from now on the half-close timeout counts,
     // however long the session was still before.
     if session.isHalfClosed, !wasHalfClosed {
       session.lastMovedAt = core.now
       return .rearm
     }
-    return session.flags.contains(.isStarved) ? .rearm : .wait
+    return mustLook || session.flags.contains(.isStarved) ? .rearm : .wait
   }
 
-  /// Moves one flow as far as it goes for now, and notes how its ends are.
+  /// Moves one flow as far as possible for now, and notes its end and failures.
   private func moveOn(
     _ index: Int, _ session: inout Session, _ way: Way, _ upstreamErrno: inout Errno
   ) {
@@ -150,7 +156,6 @@ extension Worker {
 
   private func noteMoved(_ session: inout Session, _ uploaded: UInt64, _ downloaded: UInt64) {
     guard uploaded | downloaded != 0 else { return }
-    session.lastMovedAt = core.now
     // The buffers of unix sockets are too small to gather anything.
     let mayGather = session.downstream.flags.union(session.upstream.flags)
       .isDisjoint(with: .readsInPieces)
@@ -160,31 +165,33 @@ extension Worker {
       bytes: downloaded, isBulk: mayGather && session.download.isBulk, at: core.now)
   }
 
-  /// Has a session that has spent its budget go on in the next turn.
+  /// Schedules a session that has spent its budget for the next turn.
   func awaitTurn(_ index: Int, _ session: inout Session) {
     guard !session.flags.contains(.awaitsTurn) else { return }
     session.flags.insert(.awaitsTurn)
     sessions.awaitTurn(index, session.downstream)
   }
 
-  /// Reads what the source of a broken flow still sends, so that it is not stopped, and its end is found.
+  /// Reads and discards what the source of a broken flow still sends, so that the source is not blocked and its
+  /// end is found.
   func discard(_ index: Int, _ session: inout Session, _ way: Way) {
     let budget = core.settings.relay.turnBytes
-    let isMore: Bool
+    let step: FlowStep
     switch way {
     case .upload where session.upload.stage == .broken && session.downstream.socket.isOpen:
-      isMore = relay.discard(&session.upload, from: &session.downstream, budget: budget)
+      step = relay.discard(&session.upload, from: &session.downstream, budget: budget)
     case .download where session.download.stage == .broken && session.upstream.socket.isOpen:
-      isMore = relay.discard(&session.download, from: &session.upstream, budget: budget)
-    case .upload, .download: isMore = false
+      step = relay.discard(&session.download, from: &session.upstream, budget: budget)
+    case .upload, .download: return
     }
-    if isMore { awaitTurn(index, &session) }
+    if step == .budgetSpent { awaitTurn(index, &session) }
+    if step == .starved { session.flags.insert(.isStarved) }
   }
 
   // MARK: Ends
 
-  /// Tells a flow's destination that its stream has ended. If the other flow has come to its end, too, closing
-  /// will do that.
+  /// Sends the end of a stream to its destination. If the other flow has ended, too, closing the connection does
+  /// that.
   private func passEndOn(_ session: inout Session, _ way: Way) {
     session.noteFinished(way)
     switch way {
@@ -200,18 +207,12 @@ extension Worker {
   /// Sends the end of a flow to its destination.
   func shut(_ session: inout Session, _ way: Way) {
     switch way {
-    case .upload:
-      core.kernel.shutdownWrite(session.upstream.socket.rawValue)
-      session.upstream.flags.insert(.isShut)
-      session.upload.stage = .passed
-    case .download:
-      core.kernel.shutdownWrite(session.downstream.socket.rawValue)
-      session.downstream.flags.insert(.isShut)
-      session.download.stage = .passed
+    case .upload: relay.sendEnd(of: &session.upload, to: &session.upstream)
+    case .download: relay.sendEnd(of: &session.download, to: &session.downstream)
     }
   }
 
-  private func avoidsTimeWait(_ session: inout Session) -> Bool {
+  func avoidsTimeWait(_ session: inout Session) -> Bool {
     core.view.upstreams[Int(session.upstreamPosition)].avoidsTimeWait
       && !session.upstream.flags.contains(.isUnix)
       && !session.upstream.flags.contains(.hungUp)
@@ -219,7 +220,7 @@ extension Worker {
 
   /// Whether the client's end ends the session: both connections are reset once everything is acknowledged,
   /// so that no port towards the endpoint is left waiting (TIME_WAIT, RFC 9293, 3.6.1).
-  private func endsByReset(_ session: inout Session) -> Bool {
+  private func endByReset(_ session: inout Session) -> Bool {
     guard session.upload.stage == .ended, session.upload.pendingBytes == 0,
       session.download.isOpen, avoidsTimeWait(&session)
     else { return false }
@@ -229,11 +230,11 @@ extension Worker {
     return true
   }
 
-  /// Writing has failed, which says nothing about what the same peer has sent.
+  /// Writing has failed, which says nothing about the bytes that the same peer has sent.
   func destinationFailed(_ session: inout Session, _ way: Way, _ errno: Errno) {
     switch way {
     case .upload:
-      // A unix peer may have closed its reading end alone; a hang-up would tell the rest.
+      // A unix peer may have closed only its reading end; a hang-up reports a full close.
       if session.upstream.flags.contains(.isUnix) {
         session.upstream.flags.insert(.readable)
         relay.breakOff(&session.upload)
@@ -258,7 +259,7 @@ extension Worker {
   }
 
   /// The source of a flow is gone: notes why, as far as that is known.
-  private func noteGone(_ session: inout Session, _ way: Way, _ errno: Errno) {
+  private func noteSourceGone(_ session: inout Session, _ way: Way, _ errno: Errno) {
     let (flow, opposite, flags) =
       way == .upload
       ? (session.upload, session.download, session.downstream.flags)
@@ -266,33 +267,35 @@ extension Worker {
     if flow.stage == .cut {
       noteFailure(&session, way.source, errno)
     } else if !flags.contains(.isUnix), !(flow.hasFinished && opposite.hasFinished) {
-      // A reset, as far as can be seen before all is read; a unix peer has merely closed.
+      // A reset, as far as is known before everything is read; a unix peer has only closed.
       session.noteEnd(way.source, .reset)
     }
   }
 
   // MARK: An endpoint that has not served
 
-  /// Whether another endpoint may still serve this session: not one byte has been written to the
-  /// current one or come from it.
+  /// Whether another endpoint may still serve this session: no byte has been written to the current one or has
+  /// come from it.
   private func isUntouchedByUpstream(_ session: inout Session) -> Bool {
     session.upload.bytes == 0 && session.download.isUntouched
   }
 
-  /// An endpoint that resets a connection before a byte has gone either way has not served: the session goes
-  /// on to the next one. Not if the client has finished without a byte: it may be a port scan or a balancer's
-  /// probe, which endpoints reset.
+  /// An endpoint that resets a connection before a byte has moved either way has not served: the session goes
+  /// on to the next one. Not if the client has finished without a byte: it may be a port scan or the probe of a
+  /// load balancer, which endpoints reset.
   private func retry(_ session: inout Session, _ errno: Errno) -> Next? {
-    guard session.download.stage == .cut, session.download.isUntouched else { return nil }
+    // Where the client is gone, too, the endpoint was not read.
+    guard session.download.isUntouched,
+      session.download.stage == .cut
+        || session.upstream.flags.contains(.isCut)
+          && core.kernel.receiveQueueBytes(session.upstream.socket.rawValue) == 0
+    else { return nil }
     let error = SessionError(connecting: errno)
     let isSilent = isClientSilent(&session)
     if isUntouchedByUpstream(&session), !isSilent, error.reason == .reset,
       core.now < connector.connectDeadline(of: &session)
     {
       session.download.stage = .open
-      // An end that was passed on to nobody is passed on anew.
-      if session.upload.stage == .passed { session.upload.stage = .ended }
-      session.flags.remove(.hasFirstFinish)
       session.connectedAt = .distantFuture
       return .connectAfter(error)
     }
@@ -303,11 +306,18 @@ extension Worker {
     return nil
   }
 
-  private func isClientSilent(_ session: inout Session) -> Bool {
+  /// Whether the client has finished or failed without a byte.
+  func isClientSilent(_ session: inout Session) -> Bool {
     guard session.upload.isUntouched else { return false }
     if !session.upload.isOpen { return true }
-    return session.downstream.flags.contains(.hungUp)
-      && core.kernel.receiveQueueBytes(session.downstream.socket.rawValue) == 0
+    // Its end may have come in the same moment, and not have been reported yet.
+    switch core.kernel.peekEnd(session.downstream.socket.rawValue) {
+    case .nothing, .bytes: return false
+    case .endOfStream: return true
+    case .failed(let errno):
+      session.downstream.noteFailure(errno)
+      return true
+    }
   }
 
   // MARK: Deadlines
@@ -329,26 +339,31 @@ extension Worker {
     return min(deadline, nextRecordAt(&session, view))
   }
 
-  /// When it is to be looked whether a receiver has acknowledged something, so that two looks come before
-  /// `nanoseconds` without progress are over.
+  /// When to look next whether a receiver has acknowledged something: there are two looks within `nanoseconds`
+  /// without progress.
   func nextLook(at session: inout Session, within nanoseconds: UInt64) -> Instant {
-    let first = session.lastMovedAt.advanced(by: nanoseconds / 2)
-    return first > core.now ? first : session.lastMovedAt.advanced(by: nanoseconds)
+    if session.flags.contains(.hasMovedSinceLook) {
+      return session.lastMovedAt.advanced(by: nanoseconds / firstLookShare)
+    }
+    let halfway = session.lastMovedAt.advanced(by: nanoseconds / 2)
+    return halfway > core.now ? halfway : session.lastMovedAt.advanced(by: nanoseconds)
   }
 
-  /// Looks whether a receiver has acknowledged something since the last look: then the session has moved.
+  /// If a receiver has acknowledged something since the last look, this counts as progress of the session.
   func noteProgress(_ session: inout Session) {
-    let isDownstream = hasAcknowledged(&session.downstream)
-    let isUpstream = hasAcknowledged(&session.upstream)
+    let hasMoved = session.flags.contains(.hasMovedSinceLook)
+    session.flags.remove(.hasMovedSinceLook)
+    let isDownstream = hasAcknowledged(&session.downstream, hasMoved)
+    let isUpstream = hasAcknowledged(&session.upstream, hasMoved)
     if isDownstream || isUpstream { session.lastMovedAt = core.now }
   }
 
-  private func hasAcknowledged(_ connection: inout Connection) -> Bool {
-    guard connection.socket.isOpen else { return false }
+  private func hasAcknowledged(_ connection: inout Connection, _ hasMoved: Bool) -> Bool {
+    guard connection.socket.isOpen, !connection.flags.contains(.gone) else { return false }
     let before = connection.unacknowledgedBytes
     let queued = core.kernel.sendQueueBytes(connection.socket.rawValue)
     connection.unacknowledgedBytes = UInt32(clamping: queued)
-    return connection.unacknowledgedBytes < before
+    return hasMoved || connection.unacknowledgedBytes < before
   }
 
   private func nextRecordAt(_ session: inout Session, _ view: RouteView) -> Instant {
@@ -385,7 +400,7 @@ extension Worker {
       return .end
     }
     if let every = view.recordEveryNanoseconds, nextRecordAt(&session, view) <= core.now {
-      // One record, however many moments have passed: they would all say the same.
+      // One record, even if several are due: they would be equal.
       let passed = core.now.nanoseconds(since: session.acceptedAt) / every
       session.recordMomentsPassed = UInt32(clamping: passed)
       record(&session, .progress)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Securing: the connection to the endpoint stands, and is made fit for use before a byte moves. A plain one
-// needs only to be what it seems: where nothing listens at a port of this machine's ephemeral range, the kernel may
-// choose that very port for the connection, which then leads to itself (simultaneous open, RFC 9293, 3.5).
-// That is a refused connection.
+// Securing: the connection to the endpoint is established, and is prepared for use before a byte moves. A plain
+// connection is only checked: where nothing listens at a port of this machine's ephemeral range, the kernel may
+// choose that very port for the connection, which then leads to itself (simultaneous open, RFC 9293, 3.5). It
+// counts as a refused connection.
 //
 // Events: entered. Deadline: none. Ways out: relay, connect after a failed attempt.
 
