@@ -16,8 +16,27 @@ export CHAOS_SEED=${CHAOS_SEED:-$RANDOM}
 echo "$SLUICE_FUZZ_FILES mutated files, SLUICE_FUZZ_SEED=$SLUICE_FUZZ_SEED"
 # shellcheck disable=SC2086  # several flags
 swift test ${SWIFTFLAGS:-} --filter ConfigurationTests.FuzzTests 2>&1 | tail --lines=5
-echo "$SLUICE_SCHEDULES schedules, SLUICE_SCHEDULE_FIRST=$SLUICE_SCHEDULE_FIRST"
-# shellcheck disable=SC2086
-swift test ${SWIFTFLAGS:-} --skip-build --filter DataPlaneTests.ScheduleTests 2>&1 | tail --lines=5
+# Schedules run in several processes at once (JOBS), each with a range of seeds of its own.
+jobs=${JOBS:-$(nproc)}
+each=$(((SLUICE_SCHEDULES + jobs - 1) / jobs))
+first=$SLUICE_SCHEDULE_FIRST
+logs=$(mktemp --directory)
+trap 'rm --recursive --force "$logs"' EXIT
+echo "$((each * jobs)) schedules in $jobs processes, SLUICE_SCHEDULE_FIRST=$first"
+running=()
+for ((job = 0; job < jobs; job++)); do
+  SLUICE_SCHEDULES=$each SLUICE_SCHEDULE_FIRST=$((first + job * each)) \
+    .build/debug/sluicePackageTests.xctest --testing-library swift-testing \
+    --filter DataPlaneTests.ScheduleTests >"$logs/$job" 2>&1 &
+  running+=($!)
+done
+failed=0
+for ((job = 0; job < jobs; job++)); do
+  echo "seeds $((first + job * each)) to $((first + (job + 1) * each - 1)):"
+  wait "${running[job]}" || failed=1
+  grep --extended-regexp 'seed [0-9]+:|Fatal|crashed' "$logs/$job" | head --lines=20 || true
+  tail --lines=1 "$logs/$job"
+done
+((failed == 0)) || exit 1
 echo "10000 chaotic sessions, CHAOS_SEED=$CHAOS_SEED"
 scripts/acceptance/run.py chaos

@@ -182,7 +182,8 @@ def one_more_byte(report: Report, families: tuple[str, str], sends: str, how: st
             size = ANSWER_BYTES // 10
             with stopped(session.sluice):
                 session.sender.close()
-                session.reader.sendall(b"!")
+                with suppress(OSError):
+                    session.reader.sendall(b"!")
             reader.start()
         else:
             size = ANSWER_BYTES

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ends_sockets import Spot
 
+from lab.proxies import wait_until
 from lab.sluice import Line, Sluice
 
 Keys = Mapping[str, str]
@@ -67,6 +69,8 @@ def stopped(sluice: Sluice) -> Iterator[None]:
     """Within, the proxy's process does not run: the kernel goes on for it, and what happens
     meanwhile is there all at once when it continues."""
     os.kill(sluice.pid, signal.SIGSTOP)
+    # A signal takes its time, and each thread stops by itself.
+    wait_until(lambda: is_stopped(sluice.pid), 5, "the proxy to stop")
     try:
         yield
     finally:
