@@ -64,6 +64,12 @@ def end_record(sluice: Sluice, seconds: float = 10) -> Line:
     return sluice.log.wait_for(0, "access", "end", seconds)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process runs."""
+    states = (task.joinpath("stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+
+
 @contextlib.contextmanager
 def stopped(sluice: Sluice) -> Iterator[None]:
     """Within, the proxy's process does not run: the kernel goes on for it, and what happens
