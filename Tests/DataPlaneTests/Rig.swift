@@ -312,7 +312,10 @@ final class Rig {
 
   /// Ends the workers and lets go of them. Returns the descriptors that were left behind.
   func tearDown() -> [CInt] {
-    for worker in workers where worker.link.inbox.post(.stop) { worker.run() }
+    for (number, worker) in workers.enumerated() where worker.link.inbox.post(.stop) {
+      kernel.turningWorker = number
+      worker.run()
+    }
     workers = []
     for listener in open.values { kernel.close(listener.descriptor) }
     for entry in leaving { kernel.close(entry.listener.descriptor) }

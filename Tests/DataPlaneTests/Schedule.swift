@@ -100,7 +100,7 @@ final class Schedule {
     }
     if world.contains(.slowNetwork), dice.below(3) > 0 {
       kernel.makePace = { .random(dice, receiveCapacity: $0) }
-      if dice.below(2) == 0 { kernel.acceptedUnsentBytesMax = dice.within(1...2000) }
+      if dice.below(2) == 0 { kernel.acceptedUnsentBytesMax = dice.within(16...2000) }
     }
   }
 
@@ -165,7 +165,7 @@ final class Schedule {
     } else {
       comeToAnEnd()
       collect()
-      for left in rig.leftovers + rig.sessionsInWords { complain("left over: \(left)") }
+      for left in rig.sessionsInWords + rig.leftovers { complain("left over: \(left)") }
     }
     for worker in rig.workers {
       handedOver += worker.counters[.handedOver]

@@ -9,7 +9,7 @@ import Reactor
 
 extension Schedule {
   /// For how long a schedule may take to end, in rounds.
-  private static var roundsMax: Int { 20_000 }
+  private static var roundsMax: Int { 60_000 }
   /// How long to wait for what has no deadline that is seen here: the pace at which waiting sessions go on.
   private static var quietRoundsMax: Int { 50 }
 
@@ -40,6 +40,10 @@ extension Schedule {
         kernel.advance(milliseconds: 100)
         quietRounds += 1
       }
+    }
+    if !isOver {
+      let seconds = kernel.time.nanoseconds / 1_000_000_000 - 1000
+      complain("not over after \(seconds) s, the last \(quietRounds) rounds without anything")
     }
     readRest()
   }

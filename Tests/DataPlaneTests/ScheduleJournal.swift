@@ -50,7 +50,8 @@ extension Schedule {
     kernel.onClose = { [unowned self] stream in
       stream.closedAt = kernel.time
       stream.wasWritableAtClose = stream.room > 0 && stream.isWritable
-      stream.stillNanosecondsAtClose = kernel.time.nanoseconds(since: stream.lastProgressAt)
+      stream.stillNanosecondsAtClose = kernel.time.nanoseconds(
+        since: max(stream.lastWrittenAt, stream.lastAcknowledgedAt))
       noteBlame(stream)
     }
   }
@@ -64,11 +65,8 @@ extension Schedule {
   }
 
   private func noteAttempt(_ stream: FakeStream, of conversation: Conversation) {
-    // After a refused attempt another may follow: the client may wait for a greeting. One that is refused
-    // within the call is not among the attempts here; the next one comes after a while.
-    if let last = conversation.attempts.last, last === conversation.ours, last.peer !== last,
-      last.closedAt == kernel.time, conversation.hasClientLeftInSilence
-    {
+    // A client may also leave between two attempts; the next one is not due to the one before.
+    if let last = conversation.ours, last.closedInSilence {
       complain(.blame, "\(conversation.name) left in silence and was retried")
     }
     stream.conversation = conversation.number
@@ -96,9 +94,7 @@ extension Schedule {
     worker.turn()
     takeRecords()
     let increase = failuresInARow - failures
-    // An attempt at a busy endpoint has no connection whose closing would tell.
-    let hasBusy = kernel.servers.values.contains { $0.manner == .isBusy }
-    if !hasBusy, increase > journal.failuresToBlame + brokenCount {
+    if increase > journal.failuresToBlame + brokenCount {
       complain(.blame, "\(increase) failures, but \(journal.failuresToBlame) to blame anybody for")
     }
     if worker.relay.keptBytes > worker.sessions.count * 4096 {
@@ -125,15 +121,13 @@ extension Schedule {
   /// A connection of the proxy is about to be closed: its endpoint may have failed, unless the client left in
   /// silence once the connection was established.
   private func noteBlame(_ stream: FakeStream) {
-    guard let number = stream.conversation else {
-      // Refused within the call, and never registered.
-      if stream.state != .connected { journal.failuresToBlame += 1 }
+    guard let number = stream.conversation, stream !== conversations[number].arrival else { return }
+    // A connection to itself is a refused one.
+    let isEstablished = stream.isKnownToBeConnected && stream.peer !== stream
+    if isEstablished, conversations[number].hasClientLeftInSilence {
+      stream.closedInSilence = true
       return
     }
-    guard stream !== conversations[number].arrival else { return }
-    // A connection to itself is a refused one.
-    let isEstablished = stream.state == .connected && stream.peer !== stream
-    if isEstablished, conversations[number].hasClientLeftInSilence { return }
     journal.failuresToBlame += 1
   }
 

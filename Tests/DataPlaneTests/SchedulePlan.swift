@@ -99,7 +99,7 @@ extension EndpointPlan {
 extension TCPPlan {
   static func some(_ dice: FakeChaos, _ world: ScheduleWorld) -> TCPPlan {
     guard world.contains(.slowNetwork) else { return TCPPlan() }
-    return TCPPlan(unsentBytesMax: dice.below(2) == 0 ? nil : dice.within(1...2000))
+    return TCPPlan(unsentBytesMax: dice.below(2) == 0 ? nil : dice.within(16...2000))
   }
 }
 

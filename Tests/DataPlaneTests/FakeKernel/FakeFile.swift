@@ -16,6 +16,9 @@ class FakeFile {
   /// The bits of epoll that are true now.
   func readiness() -> UInt32 { 0 }
 
+  /// epoll has reported what is true now.
+  func noteReported() {}
+
   /// Called when the descriptor is closed.
   func close() {
     isClosed = true

@@ -86,8 +86,9 @@ final class FakeKernel: Kernel, @unchecked Sendable {
   }
 
   deinit {
-    // Ends of a connection hold each other.
+    // Ends of a connection hold each other, and the network holds those that it has something to carry for.
     for stream in streams { stream.peer = nil }
+    world.busy = []
   }
 
   var time: Instant {
@@ -243,6 +244,7 @@ final class FakeKernel: Kernel, @unchecked Sendable {
     } else {
       progress = startConnecting(stream, to: address.fakePort)
     }
+    stream.isKnownToBeConnected = progress == .connected
     onConnect(stream, progress)
     return progress
   }

@@ -72,6 +72,7 @@ final class FakePoll: FakeFile {
       let bits = registration.file.readiness() & wanted
       guard bits != 0 else { continue }
       if registration.isEdgeTriggered, faults.swallowsWakeup() { continue }
+      registration.file.noteReported()
       events[count].events = bits
       events[count].token = registration.token.rawValue
       count += 1

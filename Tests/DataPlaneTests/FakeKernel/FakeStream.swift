@@ -58,14 +58,21 @@ class FakeStream: FakeFile {
   var wasAccepted = false
   /// Reads that found bytes.
   private(set) var readCount = 0
-  /// When bytes last moved through a call or the end was found, and when something was last acknowledged.
-  private(set) var lastMovedAt: Instant
+  /// When bytes were last read or the end was found, when bytes were last written, and when something was
+  /// last acknowledged.
+  private(set) var lastReadAt: Instant
+  private(set) var lastWrittenAt: Instant
   private(set) var lastAcknowledgedAt: Instant
   /// The end was found by reading before the connection failed.
   private(set) var hasReadEnd = false
   /// When bytes or the end last arrived.
   var lastArrivalAt: Instant
-  /// When the program under test closed it, and for how long nothing had moved then.
+  /// The program under test was told that it is connected.
+  var isKnownToBeConnected = false
+  /// It was closed after its client had left in silence.
+  var closedInSilence = false
+  /// When the program under test closed it, and for how long its peer had been given nothing and had
+  /// acknowledged nothing.
   var closedAt: Instant?
   var stillNanosecondsAtClose: UInt64 = 0
   var wasWritableAtClose = false
@@ -80,7 +87,8 @@ class FakeStream: FakeFile {
     self.world = world
     self.receiveCapacity = receiveCapacity
     self.sendCapacity = sendCapacity
-    lastMovedAt = world.clock.now
+    lastReadAt = world.clock.now
+    lastWrittenAt = world.clock.now
     lastAcknowledgedAt = world.clock.now
     lastArrivalAt = world.clock.now
   }
@@ -142,6 +150,10 @@ class FakeStream: FakeFile {
     return bits
   }
 
+  override func noteReported() {
+    if state == .connected { isKnownToBeConnected = true }
+  }
+
   /// Says what happens.
   @inline(__always)
   final func say(_ text: @autoclosure () -> String) {
@@ -165,16 +177,12 @@ class FakeStream: FakeFile {
     if !isClosed { hasEndArrived = true }
   }
 
-  final func noteMoved() {
-    lastMovedAt = world.clock.now
-  }
-
   final func noteAcknowledged() {
     lastAcknowledgedAt = world.clock.now
   }
 
-  /// When a receiver last made progress.
-  final var lastProgressAt: Instant { max(lastMovedAt, lastAcknowledgedAt) }
+  /// When bytes last moved through a call.
+  final var lastMovedAt: Instant { max(lastReadAt, lastWrittenAt) }
 
   // MARK: System calls
 
@@ -203,7 +211,7 @@ class FakeStream: FakeFile {
   private func noteEndRead() {
     guard hasReceivedEnd, failure == nil, !hasReadEnd else { return }
     hasReadEnd = true
-    noteMoved()
+    lastReadAt = world.clock.now
   }
 
   /// Reads into a buffer. `withChance`: whether this call may be short, or may come just before the bytes
@@ -230,7 +238,7 @@ class FakeStream: FakeFile {
     receiveQueue.take(count, into: buffer)
     readCount += 1
     say("read \(count)")
-    noteMoved()
+    lastReadAt = world.clock.now
     didRead(count)
     return .moved(count)
   }
@@ -253,7 +261,7 @@ class FakeStream: FakeFile {
     if count < bytes.count { wantsRoom = true }
     writtenBytes += count
     say("write \(count) of \(bytes.count)")
-    noteMoved()
+    lastWrittenAt = world.clock.now
     accept(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
     return .moved(count)
   }

@@ -43,7 +43,7 @@ final class FakeUnixStream: FakeStream {
   }
 
   private var messageBytesMax: Int {
-    max(1, sendCapacity / 2 - FakeUnixStream.messageOverheadBytes)
+    max(FakeUnixStream.messageOverheadBytes, sendCapacity / 2 - FakeUnixStream.messageOverheadBytes)
   }
 
   // MARK: System calls
