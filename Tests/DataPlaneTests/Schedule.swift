@@ -27,7 +27,9 @@ final class Schedule {
   var journal = ScheduleJournal()
   /// All there have ever been, for sums over them.
   var routeStates: [ObjectIdentifier: RouteState] = [:]
-  var endpointStates: [ObjectIdentifier: (state: EndpointState, port: UInt16)] = [:]
+  var endpointStates: [ObjectIdentifier: EndpointState] = [:]
+  /// The endpoints whose failures can be seen: that one is busy or silent for too long cannot.
+  var judgedEndpoints: [EndpointState] = []
   /// The routes that listeners have ever led to, by their names.
   var routesOfListeners: [String: Set<String>] = [:]
   /// The shortest times that routes have ever had, by their names.

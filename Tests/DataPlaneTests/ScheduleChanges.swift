@@ -26,9 +26,12 @@ extension Schedule {
       shortestTimes[route.name, default: RouteTimes()].shorten(to: route)
     }
     for endpoint in topology.endpoints {
-      endpointStates[ObjectIdentifier(endpoint.state)] = (
-        endpoint.state, endpoint.address.fakePort
-      )
+      let state = endpoint.state
+      guard endpointStates.updateValue(state, forKey: ObjectIdentifier(state)) == nil else {
+        continue
+      }
+      let manner = kernel.servers[endpoint.address.fakePort]?.manner
+      if manner != .isBusy, manner != .isSilent { judgedEndpoints.append(state) }
     }
     for listener in topology.listeners where !listener.isRetired {
       let route = topology.routes[listener.route.position].name

@@ -29,7 +29,8 @@ extension Schedule {
     let standsStill = hasIdleTimeout && chaos.below(2) == 0
     parties.removeAll { $0.isGone || (standsStill && !$0.isEager) }
     var quietRounds = 0
-    for round in 0..<Schedule.roundsMax where !isOver && quietRounds < Schedule.quietRoundsMax {
+    for round in 0..<Schedule.roundsMax {
+      if isOver || quietRounds == Schedule.quietRoundsMax { break }
       if playRound() {
         kernel.advance(milliseconds: 1 + round / 1000)
         quietRounds = 0

@@ -94,7 +94,7 @@ extension Schedule {
     worker.turn()
     takeRecords()
     let increase = failuresInARow - failures
-    if increase > journal.failuresToBlame + brokenCount {
+    if increase > journal.failuresToBlame, increase > journal.failuresToBlame + brokenCount {
       complain(.blame, "\(increase) failures, but \(journal.failuresToBlame) to blame anybody for")
     }
     if worker.relay.keptBytes > worker.sessions.count * 4096 {
@@ -102,12 +102,8 @@ extension Schedule {
     }
   }
 
-  /// Those of all endpoints whose failures can be seen: that one is busy or silent for too long cannot.
   private var failuresInARow: Int {
-    endpointStates.values.reduce(0) { sum, endpoint in
-      let manner = kernel.servers[endpoint.port]?.manner
-      return manner == .isBusy || manner == .isSilent ? sum : sum + endpoint.state.failuresInARow
-    }
+    judgedEndpoints.reduce(0) { $0 + $1.failuresInARow }
   }
 
   /// How many connections to endpoints have failed and are still open.

@@ -83,7 +83,7 @@ extension Schedule {
   /// Counters and records tell the same.
   private func reckonSums() {
     let routes = routeStates.values.map { $0.statistics() }
-    let endpoints = endpointStates.values.map { $0.state.statistics() }
+    let endpoints = endpointStates.values.map { $0.statistics() }
     let accepted = conversations.count { $0.arrival.wasAccepted }
     let upload = journal.ends.reduce(0) { $0 + $1.record.uploadBytes }
     let download = journal.ends.reduce(0) { $0 + $1.record.downloadBytes }
