@@ -410,7 +410,8 @@ import Testing
   @Test func aConnectionToAnEndpointThatCannotBeWatchedIsOurOwnFailure() throws {
     let rig = try Rig(RigPlan(ports: [9000]))
     let server = rig.kernel.serve(9000, .accepts)
-    server.onConnect = { rig.kernel.nextRegisterError = .noSpace }
+    // The server is the kernel's: it may not hold it in turn.
+    server.onConnect = { [unowned kernel = rig.kernel] in kernel.nextRegisterError = .noSpace }
     _ = rig.connectClient()
     rig.settle()
     #expect(end(rig)?.origin == .proxy)
