@@ -272,12 +272,25 @@ def answers(address: Address) -> bool:
 # -- systemd ---------------------------------------------------------------------------------------
 
 
+def debian_mirror() -> str:
+    """The address of the first Debian archive that this machine's own sources name."""
+    sources = Path("/etc/apt").glob("sources.list*")
+    files = [file for source in sources for file in (source.iterdir() if source.is_dir() else [source])]
+    for file in sorted(files):
+        # `deb [options] URI suite …`, or `URIs: URI …` in the other format (sources.list(5)).
+        for line in file.read_text().splitlines():
+            match = re.match(r"(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)(\S*/debian)/?(?:\s|$)", line)
+            if match:
+                return match[1]
+    sys.exit("stop-under-load: apt's sources name no Debian archive; set MIRROR to the address of one")
+
+
 def make_root(folder: Path) -> None:
     """A small Debian with systemd, by debootstrap."""
     subprocess.run(
         [
             *("debootstrap", "--variant=minbase", f"--include={','.join(DEBIAN_PACKAGES)}"),
-            *("bookworm", str(folder), os.environ.get("MIRROR", "http://deb.debian.org/debian")),
+            *("bookworm", str(folder), os.environ.get("MIRROR") or debian_mirror()),
         ],
         check=True,
         stdout=subprocess.DEVNULL,

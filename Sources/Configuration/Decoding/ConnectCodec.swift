@@ -13,7 +13,8 @@ var connectFields: [Field<UpstreamSettings>] {
       "How long all attempts to connect may take together."),
     field(
       "attempt", \.attempt, timeout.located, shown: timeout.encode(upstreamStandard.attempt),
-      "How long one attempt may take before the next endpoint is tried."),
+      "How long one attempt may take before the next endpoint is tried. One that no other can follow may "
+        + "use what is left of `connect`."),
     field(
       "source", \.source,
       .either(

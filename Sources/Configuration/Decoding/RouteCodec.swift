@@ -82,14 +82,15 @@ private var routeFields: [Field<RouteSettings>] {
     field(
       "flush_timeout", \.flushTimeout, .duration(.milliseconds(100)...(.seconds(600))),
       standard: routeStandard.flushTimeout,
-      "After a failure, or when both sides have finished: how long the remaining receiver may make no "
-        + "progress, with no byte moved and none acknowledged, before the bytes that it has not taken "
-        + "are given up. A receiver that is slow but makes progress gets everything."),
+      "Once one side is gone, or the proxy's kernel has all that both sides have sent: how long the "
+        + "remaining receiver may make no progress, with no byte moved and none acknowledged, before the "
+        + "bytes that it has not taken are given up. A receiver that is slow but makes progress gets "
+        + "everything."),
     field(
       "drop_silent_clients", \.dropSilentClients, .boolean,
       standard: routeStandard.dropSilentClients,
-      "Closes a client that has finished without having sent a byte, before an endpoint was chosen for "
-        + "it (it waited in the backlog or in a queue), without a connection to an endpoint. Only for "
+      "Closes a client that has finished without having sent a byte before it is connected to an "
+        + "endpoint (while it waited in the backlog or in a queue, or while an attempt was made). Only for "
         + "protocols in which the client speaks first."),
     field(
       "max_sessions", \.sessionsMax, ScalarCodec.integer(1...10_000_000).codec,

@@ -153,6 +153,7 @@ final class RunningProxy {
         // Those that run still use what is let go with this object.
         for worker in workers[..<number] { tell(worker, .stop) }
         for worker in workers[..<number] { worker.join() }
+        accessLog?.stop()
         if error == .resourceTemporarilyUnavailable {
           throw StartFailure(threadRefusal(worker: number, workers: workers.count))
         }

@@ -390,3 +390,36 @@ struct Acceptor<K: Kernel>: ~Copyable {
     core.report(.acceptResumed(reported))
   }
 }
+
+extension Worker {
+  // MARK: Sessions of what was accepted
+
+  /// Accepts connections that wait at a listener, up to the bound of a turn. Returns whether more may wait.
+  @discardableResult
+  func accept(at index: ListenerIndex) -> Bool {
+    for accepted in 0..<acceptor.expectedConnections(index) {
+      let (mayGoOn, connection) = acceptor.acceptOne(index, after: accepted)
+      if let connection { startSession(connection) }
+      guard mayGoOn else { return false }
+    }
+    return true
+  }
+
+  /// Accepts all connections that wait at a listener, as far as the bounds allow.
+  func acceptAll(at index: ListenerIndex) {
+    // A bound on rounds: clients may arrive faster than they are accepted.
+    for _ in 0..<64 {
+      acceptor.expectAll(index)
+      guard accept(at: index) else { break }
+    }
+  }
+
+  /// Starts sessions for the connections that could not be watched because the kernel had no memory.
+  func serveParked() {
+    let count = acceptor.parkedCount
+    for _ in 0..<count {
+      guard let connection = acceptor.unpark() else { return }
+      startSession(connection)
+    }
+  }
+}

@@ -15,9 +15,8 @@
 //  inspecting │ queue, connect,    –                   –                    –                   –
 //             │ end: it was reset
 //  queued     │ wait,              end: reset, or      –                    end: waited too     granted, unavailable:
-//             │ end: queue full    finished in silence                      long; connect: no   connect; reload gives
-//             │                                                             queue any more      its route another
-//             │                                                                                 upstream: inspecting
+//             │ end: queue full    finished in silence                      long; connect: no   connect;
+//             │                                                             queue any more      rerouted: inspect
 //  connecting │ secure, wait,      end: reset with     secure, wait,        secure, wait,       failed: as entered,
 //             │ queue, end: none   nothing sent, or    queue, end           queue, end          with the next endpoint
 //             │                    finished in silence
@@ -47,6 +46,8 @@ enum SessionEvent {
   case downstream(Readiness)
   /// The connection to the endpoint has changed.
   case upstream(Readiness)
+  /// The session's route leads to another upstream now.
+  case rerouted
   /// The session's timer has fired: its deadline has passed, or was moved.
   case deadline
   /// The session had spent its budget in the last turn; it may go on.
@@ -59,6 +60,8 @@ enum Next {
   case wait
   /// Nothing, but the deadline has changed.
   case rearm
+  /// The session begins anew, as if its client had just been accepted.
+  case inspect
   /// The session waits in its upstream's queue for what `waitKind` says.
   case queue
   /// The session looks for an endpoint.
@@ -96,6 +99,7 @@ extension Worker {
       switch next {
       case .wait: break
       case .rearm: mustArm = true
+      case .inspect: (session.pointee.state, event) = (.inspecting, .entered)
       case .queue: (session.pointee.state, event) = (.queued, .entered)
       case .connect: (session.pointee.state, event) = (.connecting, .entered)
       case .connectAt(let place): (session.pointee.state, event) = (.connecting, .granted(place))

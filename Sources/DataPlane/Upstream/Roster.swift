@@ -160,10 +160,7 @@ final class Roster: Sendable {
     if members[position].sessionsMax != .max { renewRoom(position) }
   }
 
-  func sessions(_ position: Int) -> Int {
-    // A defence: the count is never negative.
-    max(0, members[position].state.sessions.value)
-  }
+  func sessions(_ position: Int) -> Int { members[position].state.sessions.value }
 
   private func room(_ position: Int) -> UInt64 {
     sessions(position) < members[position].sessionsMax ? UInt64(usable[position]) : 0

@@ -92,10 +92,7 @@ extension Worker {
       connector.handOut(of: old)
     }
     session.upstreamPosition = UInt32(core.view.routes[session.route.position].upstream)
-    guard session.state == .queued else { return }
-    session.flags.subtract([.hasWaited, .wasCountedAsQueued, .wasCountedAsHeld])
-    session.state = .inspecting
-    run(index, .entered)
+    run(index, .rerouted)
   }
 
   private func change(of position: Int, since previous: Topology) -> RouteChange {

@@ -3,9 +3,10 @@
 // that it touches, takes no lock on the path of bytes, and runs no task. Other threads send it messages through
 // its inbox; it sends records and reports.
 //
-// This file is the glue: the turn of the loop and the messages. The work is done by the parts: `Acceptor`,
-// `Connector`, `Relay`, `SessionTable`; what happens to a session is in SessionMachine.swift. The worker is generic
-// over the kernel, so that tests can run all of it on a fake one; `WorkerThread` is the real one.
+// This file is the glue: the parts and the turn of the loop. The work is done by the parts: `Acceptor`, `Connector`,
+// `Relay`, `SessionTable`; what happens to a session is in SessionMachine.swift, what messages do in Messages.swift.
+// The worker is generic over the kernel, so that tests can run all of it on a fake one; `WorkerThread` is the
+// real one.
 
 import Balancing
 import Reactor
@@ -22,10 +23,10 @@ final class Worker<K: Kernel>: LoopCore {
   let records: RecordRing?
 
   private let bell: Bell<K>
-  private let inbox: Inbox<WorkerMessage>
+  let inbox: Inbox<WorkerMessage>
   private var messages: [WorkerMessage] = []
-  private var isStopped = false
-  private var hasReportedFinish = false
+  var isStopped = false
+  var hasReportedFinish = false
 
   /// A worker that does nothing yet. `report` is called on the worker's thread and must not block.
   /// Throws when the kernel has no descriptors for it, or no address space for its tables.
@@ -141,99 +142,5 @@ final class Worker<K: Kernel>: LoopCore {
       run(token.index, session, .turn)
     }
     sessions.endTurns()
-  }
-
-  // MARK: Accepting
-
-  /// Accepts connections that wait at a listener, up to the bound of a turn. Returns whether more may wait.
-  @discardableResult
-  private func accept(at index: ListenerIndex) -> Bool {
-    for accepted in 0..<acceptor.expectedConnections(index) {
-      let (mayGoOn, connection) = acceptor.acceptOne(index, after: accepted)
-      if let connection { startSession(connection) }
-      guard mayGoOn else { return false }
-    }
-    return true
-  }
-
-  /// Accepts all connections that wait at a listener, as far as the bounds allow.
-  func acceptAll(at index: ListenerIndex) {
-    // A bound on rounds: clients may arrive faster than they are accepted.
-    for _ in 0..<64 {
-      acceptor.expectAll(index)
-      guard accept(at: index) else { break }
-    }
-  }
-
-  /// Starts sessions for the connections that could not be watched because the kernel had no memory.
-  func serveParked() {
-    let count = acceptor.parkedCount
-    for _ in 0..<count {
-      guard let connection = acceptor.unpark() else { return }
-      startSession(connection)
-    }
-  }
-
-  // MARK: Messages
-
-  private func receive(_ message: WorkerMessage) {
-    switch message {
-    case .adopt(let connection):
-      core.counters[.received] += 1
-      // A worker that still accepts may hand over to one that has reported `finished`: it will report it again.
-      hasReportedFinish = false
-      use(connection.topology)
-      startSession(connection.accepted)
-    case .use(let next): use(next)
-    case .stopAccepting:
-      for position in acceptor.listening.indices { acceptAll(at: ListenerIndex(position)) }
-      acceptor.stopAccepting()
-      core.report(.stoppedAccepting)
-      reportIfFinished()
-    case .grant(let grant): receive(grant)
-    case .giveUp(let token): giveUpWaiting(token)
-    case .resumeAccepting: acceptor.resume()
-    case .closeSessions(let closing): closeSessions(closing)
-    case .keepSessions(let endpoint): keepSessions(of: endpoint)
-    case .resetAll(let reason): resetAll(reason)
-    case .answer: core.report(.alive)
-    case .stop: isStopped = true
-    }
-  }
-
-  /// Closes everything. Nothing may arrive afterwards.
-  private func retire() {
-    if acceptor.isAccepting { acceptor.stopAccepting() }
-    resetAll(.killed)
-    while let connection = acceptor.unpark() { refuse(connection, core.topology) }
-    for message in inbox.close() {
-      switch message {
-      // Connections that came too late are counted already, in the topology that they bring along.
-      case .adopt(let connection): refuse(connection.accepted, connection.topology)
-      case .grant(let grant):
-        _ = grant.upstream.queue.claim(grant.ticket)
-        grant.topology.giveBackPlace(grant.endpoint)
-      default: break
-      }
-    }
-    assert(sessions.count == 0)
-    assert(relay.keptBytes == 0)
-  }
-
-  /// Resets a connection that is counted and has no session.
-  private func refuse(_ connection: AcceptedConnection, _ topology: Topology) {
-    core.kernel.reset(connection.descriptor)
-    let listener = topology.listeners[connection.listener.position]
-    listener.state.counters(of: core.settings.number).noteLeft()
-    acceptor.uncount(topology.routes[connection.route.position].state)
-  }
-
-  /// Reports that there is nothing left to do, when accepting is over and no session is left.
-  func reportIfFinished() {
-    // The load includes connections that are on their way from another worker.
-    guard !acceptor.isAccepting, core.link.load.value == 0, !hasReportedFinish else { return }
-    assert(sessions.count == 0)
-    hasReportedFinish = true
-    core.report(.finished)
   }
 }

@@ -72,7 +72,7 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
 
   /// Where descriptors are read into before it is known how much there is. Its contents last until
   /// the next read.
-  let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+  let scratch: UnsafeMutableRawBufferPointer
   /// Streams that were closed and still deliver what was written to them.
   var lingering = 0
   /// What the running job may still do without waiting before it should let others run.
@@ -106,15 +106,18 @@ final class LoopEngine: LoopCore, @unchecked Sendable {
     self.options = options
     now = kernel.now()
     slowNanoseconds = options.slowThreshold.wholeNanoseconds
-    poller = try Poller(
+    let poller = try Poller(
       kernel: kernel, eventsMax: 256, spinNanoseconds: options.spin.wholeNanoseconds)
     let bell = try Bell(kernel)
+    try poller.add(
+      bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+    self.poller = poller
     self.bell = bell
     inbox = Inbox(messagesMax: .max) { bell.ring() }
     timers = try TimerWheel(capacity: options.waitsMax, now: now)
     watches = WatchTable(capacity: options.descriptorsMax)
-    try poller.add(
-      bell.descriptor, for: .readable, token: Token(.bell, index: 0, generation: 0))
+    // Last: nobody would free it if something threw.
+    scratch = .allocate(byteCount: 64 << 10, alignment: 16)
   }
 
   deinit {

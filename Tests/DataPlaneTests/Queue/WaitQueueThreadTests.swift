@@ -23,6 +23,8 @@ import Testing
     let yard = SharerYard(topology, sessionsLeft: 4 * 6000)
     let sharers = (0..<4).map { QueueSharer($0, yard) }
     yard.all = sharers
+    // They hold each other.
+    defer { yard.all = [] }
     var threads: [SharerThread] = []
     for sharer in sharers {
       threads.append(SharerThread(try LoopThread(name: "sharer") { sharer.run(6000) }))

@@ -36,7 +36,7 @@ extension Worker {
       return endpointAnswered(index, &session)
     case .deadline:
       return connectingDeadlinePassed(index, &session)
-    case .turn, .unavailable: return .wait
+    case .turn, .unavailable, .rerouted: return .wait
     }
   }
 

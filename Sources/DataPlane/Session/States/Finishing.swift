@@ -41,7 +41,7 @@ extension Worker {
         session.noteEnd(.proxy, .flushTimeout)
         return over(&session)
       }
-    case .granted, .failed, .unavailable: return .wait
+    case .granted, .failed, .unavailable, .rerouted: return .wait
     }
     session.flags.remove(.isStarved)
     deliver(index, &session, .upload)

@@ -3,9 +3,9 @@
 // available (`hold`). Its client's bytes stay in the kernel. Order and places are managed by the queue
 // (Queue/WaitQueue.swift); this file is what a worker does with its own sessions.
 //
-// Events: entered, the client's connection, deadline, granted and unavailable (which arrive as messages).
-// Deadline: `timeout` of what it waits for; of both together, if it has waited for both. Ways out: connect
-// with a place, connect without one when the queue or the hold is no longer configured, end.
+// Events: entered, the client's connection, deadline, granted and unavailable (which arrive as messages),
+// rerouted. Deadline: `timeout` of what it waits for; of both together, if it has waited for both. Ways out: connect
+// with a place, connect without one when the queue or the hold is no longer configured, inspect, end.
 
 import Reactor
 
@@ -28,6 +28,9 @@ extension Worker {
     case .unavailable:
       leaveQueue(&session)
       return .connect
+    case .rerouted:
+      session.flags.subtract([.hasWaited, .wasCountedAsQueued, .wasCountedAsHeld])
+      return .inspect
     case .failed, .upstream, .turn: return .wait
     }
   }

@@ -30,7 +30,7 @@ extension Worker {
     case .deadline:
       let next = relayingDeadlinePassed(index, &session)
       guard case .wait = next, session.flags.contains(.isStarved) else { return next }
-    case .granted, .failed, .unavailable: return .wait
+    case .granted, .failed, .unavailable, .rerouted: return .wait
     }
     return relayBytes(index, &session, wasHalfClosed: wasHalfClosed)
   }
