@@ -25,7 +25,9 @@ from typing import IO, Self
 from lab import envoy, procfs
 
 Stream = IO[bytes] | int
-KINDS = ("sluice", "haproxy", "nginx", "envoy")
+# An earlier build of Sluice, which BEFORE names.
+BEFORE = "before"
+KINDS = ("sluice", *([BEFORE] if "BEFORE" in os.environ else []), "haproxy", "nginx", "envoy")
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS_MAX = 10_000
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -89,8 +91,9 @@ class Settings:
     buffer: int | None = None
 
 
-def sluice_text(settings: Settings) -> str:
-    """The description as Sluice's configuration file."""
+def sluice_text(settings: Settings, is_earlier: bool = False) -> str:
+    """The description as Sluice's configuration file. An earlier build may not know the keys that
+    only equal the conditions of the peers, and does without them."""
     lines = [
         f"workers: {settings.workers}",
         f"log: {{access: {quoted(settings.access_log or 'off')}, level: warning}}",
@@ -101,11 +104,13 @@ def sluice_text(settings: Settings) -> str:
     if settings.spin:
         lines.append("spin: 200us")
     lines.append("defaults:")
-    lines.append("  route: {idle: 1h, half_close_timeout: 1m}")
+    half_close = "" if is_earlier else ", half_close_timeout: 1m"
+    lines.append(f"  route: {{idle: 1h{half_close}}}")
     check = f", check: {{tcp: {{}}, every: {settings.check}}}" if settings.check else ""
     # outlier: off, as max_fails=0 of nginx: a refused connect in one check must not close the endpoint
     # for the next.
-    lines.append(f"  upstream: {{connect: 5s, outlier: off{check}}}")
+    outlier = "" if is_earlier else ", outlier: off"
+    lines.append(f"  upstream: {{connect: 5s{outlier}{check}}}")
     lines.append("routes:")
     for route in settings.routes:
         listen = ", ".join(quoted(address) for address in route.listen)
@@ -197,8 +202,8 @@ def nginx_text(settings: Settings, room: Room, folder: Path) -> str:
 
 
 def binary_of(kind: str) -> Path | None:
-    """The program of a kind, or None where it is not there. SLUICE, HAPROXY, NGINX and ENVOY name
-    others than those that were built or installed here."""
+    """The program of a kind, or None where it is not there. SLUICE, BEFORE, HAPROXY, NGINX and ENVOY
+    name others than those that were built or installed here."""
     named = os.environ.get(kind.upper())
     if kind == "sluice" or named is not None:
         binary = Path(named or ROOT / ".build/release/sluice")
@@ -302,8 +307,8 @@ class Proxy:
             raise ProxyFailed(f"{self.kind} is not there: build or install it first")
         configuration = self.folder / "configuration"
         room = Room(self.descriptors_max or hard_descriptor_limit())
-        if self.kind == "sluice":
-            configuration.write_text(sluice_text(self.settings))
+        if self.kind in ("sluice", BEFORE):
+            configuration.write_text(sluice_text(self.settings, is_earlier=self.kind == BEFORE))
             command = [str(binary), "run", "-c", str(configuration)]
         elif self.kind == "haproxy":
             configuration.write_text(haproxy_text(self.settings, room))
