@@ -80,7 +80,9 @@ extension Schedule {
     guard
       let closing = SessionClosing(policy, of: endpoint, in: rig.topology, at: kernel.time)
     else { return }
-    rig.post(chaos.below(4) == 0 ? .keepSessions(of: endpoint) : .closeSessions(closing))
+    guard chaos.below(4) != 0 else { return rig.post(.keepSessions(of: endpoint)) }
+    journal.closedEndpoints.insert(rig.topology.endpoints[endpoint.position].name)
+    rig.post(.closeSessions(closing))
   }
 
   private func newName(_ kind: String) -> String {

@@ -106,11 +106,11 @@ extension Schedule {
     }
   }
 
-  /// What is still under way reaches its goal, and is read.
+  /// What is still under way reaches its goal, and is read. Reading makes room for what waits for it.
   private func readRest() {
-    while kernel.carryAll() {
+    repeat {
+      kernel.carryAll()
       for party in parties { party.readRest() }
-    }
-    for party in parties { party.readRest() }
+    } while kernel.carryAll()
   }
 }

@@ -20,6 +20,8 @@ struct ScheduleJournal {
   fileprivate var unixClients: [Int] = []
   /// How many records of unix clients could not be told apart.
   var ambiguousCount = 0
+  /// The endpoints whose sessions the proxy was told to reset.
+  var closedEndpoints: Set<String> = []
   /// Whether every party does what it still wants to.
   var isEnding = false
   /// How many endpoints may be blamed in this turn.

@@ -99,9 +99,9 @@ struct Acceptor<K: Kernel>: ~Copyable {
     listening[index.position].isRefused = false
   }
 
-  /// Watches the listeners that are not watched yet, except those of full routes. Returns why some
-  /// are left out, `nil` if none is.
-  mutating func startListening() -> AcceptPause? {
+  /// Watches the listeners that are not watched yet, except those of full routes. Returns why a listener is not
+  /// watched, `nil` if all are; a shortage rather than a full route.
+  private mutating func startListening() -> AcceptPause? {
     var reason: AcceptPause?
     var positions: [Int] = []
     swap(&positions, &unwatched)
@@ -112,7 +112,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
       if route.state.sessions.value >= route.sessionsMax,
         !route.state.sessions.awaitFree(below: route.sessionsMax)
       {
-        reason = .routeSessionsMax(listener.route)
+        reason = reason ?? .routeSessionsMax(listener.route)
         unwatched.append(position)
         continue
       }
@@ -158,15 +158,17 @@ struct Acceptor<K: Kernel>: ~Copyable {
       core.report(.acceptResumed(.routeSessionsMax(route)))
       pause.reported = nil
     }
+    if pause.reason == nil { return listenOrRetry() }
+    core.link.isPaused.store(true, ordering: .sequentiallyConsistent)
+    resume()
+  }
+
+  /// Watches the listeners that are not watched yet. If that fails, or a route is full (workers that began before
+  /// may have filled it), it is tried again when a session ends, and after a while.
+  mutating func listenOrRetry() {
     // Before the marks that `startListening` leaves, which are of no use to a worker that has not paused.
     core.link.isPaused.store(true, ordering: .sequentiallyConsistent)
-    if pause.reason != nil {
-      resume()
-    } else if let reason = startListening() {
-      retryListening(after: reason)
-    } else {
-      endPause()
-    }
+    if let reason = startListening() { retryListening(after: reason) } else { endPause() }
   }
 
   // MARK: Accepting
@@ -220,7 +222,7 @@ struct Acceptor<K: Kernel>: ~Copyable {
       uncountAccepted(route)
       core.counters[.acceptAborted] += 1
       pause.abortedInARow += 1
-      // This many are no coincidence: accepting itself is forbidden (EPERM of a seccomp filter).
+      // So many in a row mean that accepting itself is forbidden (EPERM of a seccomp filter).
       guard pause.abortedInARow < PauseState.abortedInARowMax else {
         pause.abortedInARow = 0
         pauseAccepting(.resources(errno))

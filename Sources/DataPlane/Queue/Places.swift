@@ -82,7 +82,7 @@ extension Topology {
   /// sessions, and is within its bounds. Where only the upstream is bounded, its policy picks an endpoint.
   private func mayPass(_ endpoint: EndpointIndex, ofUpstream position: Int) -> Bool {
     let one = endpoints[endpoint.position]
-    guard one.sessionsMax < .max, let seat = one.seat,
+    guard upstreams[position].state.serving != .none, one.sessionsMax < .max, let seat = one.seat,
       seat.roster.usableWeight(seat.position) > 0,
       one.state.sessions.value <= one.sessionsMax
     else { return false }

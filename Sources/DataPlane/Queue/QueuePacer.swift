@@ -68,7 +68,7 @@ public struct QueuePacer {
     emptySince = nil
     guard noteAvailability(plan, topology, now) else {
       if plan.hold != nil {
-        upstream.queue.await(.endpoint, at: now)
+        upstream.queue.setKind(.endpoint, at: now)
       } else if now >= nextProbeAt {
         // Without a hold there is nothing to wait for: the workers end these sessions.
         nextProbeAt = now.advanced(by: QueuePacer.probeNanoseconds)
@@ -183,7 +183,7 @@ public struct QueuePacer {
         .endpoint, 1, ignoringTried: true, plan, topology, now, post)
       guard granted == 1 else {
         // Endpoints are available but full: the sessions wait for a place from now on.
-        if isFull, plan.queue != nil { upstream.queue.await(.place, at: now) }
+        if isFull, plan.queue != nil { upstream.queue.setKind(.place, at: now) }
         return nextReleaseAt = now
       }
       growth.noteRelease()

@@ -138,7 +138,8 @@ public final class WaitQueue: Sendable {
   // MARK: On the session's worker
 
   /// Adds a session, if fewer than `max` wait for the same. A session that has waited before passes its
-  /// `sequence`: it returns to its position, and the bound does not apply. `handOut` must follow.
+  /// `sequence`: it returns to its position, and the bound does not apply. If it waits for a place, `handOut` must
+  /// follow: one may have become free before the entry could be seen.
   func enter(_ waiter: Waiter, max: Int, sequence: UInt32? = nil, at now: Instant) -> Entry {
     let entry = state.withLock { state -> Entry in
       let waiting = waiter.kind == .place ? state.counts.place : state.counts.endpoint
@@ -266,7 +267,7 @@ public final class WaitQueue: Sendable {
 
   /// Changes what all waiting sessions wait for: an endpoint, since none is available, or a place, since all
   /// available endpoints are full.
-  func await(_ kind: Kind, at now: Instant) {
+  func setKind(_ kind: Kind, at now: Instant) {
     state.withLock { state in
       state.lastKind = kind
       guard (kind == .place ? state.counts.endpoint : state.counts.place) > 0 else { return }

@@ -92,8 +92,8 @@ struct Relay<K: Kernel>: ~Copyable {
     }
   }
 
-  /// Reads what the source of a broken flow still sends, about `budget` bytes at most, and forgets it, so
-  /// that the source is not stopped by bytes that nothing takes, and its end is found.
+  /// Reads and drops what the source of a broken flow still sends, about `budget` bytes at most, so that the source
+  /// is not blocked and its end is found.
   mutating func discard(_ flow: inout Flow, from source: inout Connection, budget: Int) -> FlowStep
   {
     assert(flow.stage == .broken)

@@ -34,9 +34,9 @@ struct SocketHandle: ~Copyable {
 struct Connection: ~Copyable {
   struct Flags: OptionSet {
     let rawValue: UInt16
-    /// Reading may find something.
+    /// A read may return bytes, an end or an error.
     static let readable = Flags(rawValue: 1 << 0)
-    /// Writing may find room.
+    /// A write may succeed.
     static let writable = Flags(rawValue: 1 << 1)
     /// The peer will send no more, or the connection has failed: an end waits behind what can still
     /// be read.
@@ -55,9 +55,11 @@ struct Connection: ~Copyable {
     static let readsInPieces = Flags(rawValue: 1 << 7)
     /// All its options are set, also those that matter only to a connection that lasts.
     static let hasLastingOptions = Flags(rawValue: 1 << 8)
-    /// A second small message would wait until the first is acknowledged (Nagle's algorithm), which is turned
-    /// off before it is sent.
+    /// Nagle's algorithm is on: a second small message would wait until the first is acknowledged. It is turned off
+    /// before the second write.
     static let delaysSecond = Flags(rawValue: 1 << 9)
+    /// The end of the peer's stream has arrived, though it may wait behind bytes that are not read yet.
+    static let endArrived = Flags(rawValue: 1 << 10)
 
     /// What is known of a new unix connection.
     static let newUnix: Flags = [.isUnix, .readsInPieces, .hasLastingOptions]
@@ -96,6 +98,11 @@ struct Connection: ~Copyable {
     if !readiness.isDisjoint(with: [.writable, .hangUp, .error]) { flags.insert(.writable) }
     if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { flags.insert(.hungUp) }
     if readiness.contains(.urgent) { flags.insert(.readsInPieces) }
+    // Without an error or a hang-up it is an end of stream that was announced.
+    if readiness.intersection([.readHangUp, .hangUp, .error]) == .readHangUp, !flags.contains(.gone)
+    {
+      flags.insert(.endArrived)
+    }
     // After our own end a hang-up may only say that both have finished in order.
     if readiness.contains(.error)
       || readiness.contains(.hangUp) && (flags.contains(.isUnix) || !flags.contains(.isShut))
@@ -104,11 +111,13 @@ struct Connection: ~Copyable {
     }
   }
 
-  /// A call on the socket has failed with `errno`, which the socket no longer holds. `EPIPE` on TCP says that
-  /// the peer's end had arrived before the reset, so its stream is complete (tcp_reset in Linux). When a unix
-  /// peer closes, nothing that it wrote is lost, whatever the error.
+  /// A call on the socket has failed with `errno`, which the socket no longer holds. The peer's stream is complete
+  /// if its end had arrived before, which epoll may have reported; `EPIPE` on TCP says so, too (tcp_reset in
+  /// Linux). When a unix peer closes, nothing that it wrote is lost, whatever the error.
   mutating func noteFailure(_ errno: Errno) {
     flags.formUnion([.gone, .hungUp, .readable])
-    if errno != .brokenPipe, !flags.contains(.isUnix) { flags.insert(.isCut) }
+    if errno != .brokenPipe, flags.isDisjoint(with: [.isUnix, .endArrived]) {
+      flags.insert(.isCut)
+    }
   }
 }

@@ -62,7 +62,7 @@ struct Flow {
   var hasFinished: Bool { stage == .ended || stage == .passed }
   /// Whether no more bytes will be moved.
   var isOver: Bool { stage == .passed || stage == .broken }
-  /// A number that is another after every byte and every end that is read or written.
+  /// A number that changes with every byte and every end that is read or written.
   var progress: UInt64 { 2 &* bytes &+ UInt64(pendingBytes) &+ UInt64(stage.rawValue) }
   /// Whether all that will be moved is with the destination's kernel.
   var isDelivered: Bool { stage != .open && pendingBytes == 0 }

@@ -39,7 +39,7 @@ struct Session: ~Copyable {
     static let hasFirstFinish = Flags(rawValue: 1 << 9)
     /// It has waited in the queue of its upstream.
     static let hasWaited = Flags(rawValue: 1 << 10)
-    /// Bytes were moved since it was last looked whether a receiver has acknowledged something.
+    /// Bytes were moved since the send queues were last looked at.
     static let hasMovedSinceLook = Flags(rawValue: 1 << 11)
     /// It has an entry in the queue of its upstream.
     static let isInQueue = Flags(rawValue: 1 << 12)
@@ -82,7 +82,7 @@ struct Session: ~Copyable {
   /// The ticket of its entry in the queue.
   var waitTicket: UInt32 = 0
   let listener: ListenerIndex
-  /// How many of its periodic records were due so far.
+  /// How many intervals of its periodic records have passed.
   var recordMomentsPassed: UInt32 = 0
   /// The kernel's error of the last attempt that failed, 0 if none has.
   private var failureErrno: Int32 = 0

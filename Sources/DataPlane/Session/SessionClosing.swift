@@ -55,7 +55,7 @@ struct SessionClosings {
   private var entries: [SessionClosing?] = []
   private(set) var count = 0
   /// Whether there are endpoints whose sessions have not been searched for yet.
-  var hasNews = false
+  var hasUnarmed = false
 
   var isEmpty: Bool { count == 0 }
 
@@ -86,13 +86,13 @@ extension Worker {
     var closing = closing
     closing.toldAt = core.now
     closings[closing.endpoint] = closing
-    closings.hasNews = true
+    closings.hasUnarmed = true
   }
 
   /// Searches once for the sessions of all endpoints that have gone down in this turn.
   func armClosings() {
-    guard closings.hasNews else { return }
-    closings.hasNews = false
+    guard closings.hasUnarmed else { return }
+    closings.hasUnarmed = false
     guard !closings.isEmpty else { return }
     var next = sessions.nextIndex(from: 0)
     while let index = next {

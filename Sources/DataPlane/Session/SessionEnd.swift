@@ -18,7 +18,8 @@ public struct SessionEnd: Hashable, Sendable {
 
   /// What happened.
   public enum Reason: UInt8, Sendable, CaseIterable {
-    /// Both sides finished sending, and everything was acknowledged.
+    /// Both sides finished sending, and everything was acknowledged; or the client finished in silence
+    /// (`drop_silent_clients`), or its end ended the session (`avoid_time_wait`).
     case finished
     /// The connection was reset.
     case reset

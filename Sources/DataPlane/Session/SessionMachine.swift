@@ -13,20 +13,21 @@
 //  state      │ entered            client's event      endpoint's event     deadline            other
 //  ───────────┼───────────────────────────────────────────────────────────────────────────────────────────
 //  inspecting │ queue, connect,    –                   –                    –                   –
-//             │ end: it was reset
-//  queued     │ wait,              end: reset, or      –                    end: waited too     granted, unavailable:
-//             │ end: queue full    finished in silence                      long; connect: no   connect;
-//             │                                                             queue any more      rerouted: inspect
-//  connecting │ secure, wait,      end: reset with     secure, wait,        secure, wait,       failed: as entered,
-//             │ queue, end: none   nothing sent, or    queue, end           queue, end          with the next endpoint
-//             │                    finished in silence
+//             │ end: client gone
+//  queued     │ wait, end: queue   end: reset, or      –                    end: waited too     granted, unavailable:
+//             │ full, waited too   finished in silence                      long; connect: no   connect;
+//             │ long                                                        queue any more      rerouted: inspect
+//  connecting │ secure, wait,      end: reset with     secure, wait,        secure, wait,       granted, failed:
+//             │ queue, end: no     nothing sent, or    queue, end           queue, end          as entered
+//             │ endpoint           finished in silence
 //  securing   │ relay,             –                   –                    –                   –
 //             │ connect: leads to
 //             │ itself
-//  relaying   │ wait, finish,      wait, finish        wait, finish,        end: idle, half-    turn: as client's event
-//             │ connect: reset,                        connect: reset,      closed, closing
-//             │ nothing sent                           nothing sent
-//  finishing  │ wait, end          wait, end           wait, end            end: no progress    turn: as client's event
+//  relaying   │ wait, finish,      as entered          as entered           as entered;         turn: as entered
+//             │ connect: reset,                                             end: idle, half-
+//             │ nothing sent                                                closed, closing
+//  finishing  │ wait, end          wait, end           wait, end            wait, end: no       turn: wait, end
+//             │                                                             progress
 //
 // In every state: the end of the process, a drain deadline and the like reset both connections (`resetAll`).
 
@@ -38,7 +39,7 @@ enum SessionEvent {
   case entered
   /// Connecting was entered with a place that was passed on.
   case granted(PassedPlace)
-  /// The session waits in vain: no endpoint is available, and the upstream has no hold.
+  /// No endpoint is available to a session that waits, and the upstream has no `hold`.
   case unavailable
   /// Connecting was entered because an attempt has failed.
   case failed(SessionError)
@@ -56,7 +57,7 @@ enum SessionEvent {
 
 /// What follows from an event.
 enum Next {
-  /// Nothing; the timer stays as it is.
+  /// Nothing. The timer stays as it is, unless it has just fired.
   case wait
   /// Nothing, but the deadline has changed.
   case rearm

@@ -70,9 +70,10 @@ struct SessionTable: ~Copyable {
 
   // MARK: Deadlines
 
-  /// When the next timer fires, `distantFuture` if none will.
+  /// When the loop must go on without an event: at once if sessions wait for their turn, else when the next timer
+  /// fires; `distantFuture` if none will.
   var nextDeadline: Instant {
-    awaitingTurn.isEmpty ? timers.nextDeadline() ?? .distantFuture : Instant(nanoseconds: 0)
+    hasTurns ? Instant(nanoseconds: 0) : timers.nextDeadline() ?? .distantFuture
   }
 
   /// Sets a session's timer to `deadline`; clears it if that is `distantFuture`.
@@ -87,8 +88,8 @@ struct SessionTable: ~Copyable {
   // MARK: Turns
 
   /// Schedules a session that has spent its budget for the next turn.
-  mutating func awaitTurn(_ index: Int, _ session: borrowing Connection) {
-    awaitingNextTurn.append(Token(.downstream, index: index, generation: session.generation))
+  mutating func awaitTurn(_ index: Int, _ downstream: borrowing Connection) {
+    awaitingNextTurn.append(Token(.downstream, index: index, generation: downstream.generation))
   }
 
   /// Whether sessions have spent their budget.

@@ -41,8 +41,7 @@ struct Connector<K: Kernel>: ~Copyable {
   }
 
   /// The worker has changed to another topology. Upstreams with other members begin their turns anew, at a random
-  /// position: always at the same one, the members there would get more sessions than their share, the more often
-  /// members change.
+  /// position: a fixed one would favour the members there with each change.
   mutating func followTopology() {
     for (position, upstream) in core.topology.upstreams.enumerated() {
       guard position >= pickers.count || pickers[position].turnsVersion != upstream.turnsVersion
@@ -127,7 +126,7 @@ struct Connector<K: Kernel>: ~Copyable {
     view.counters.noteAttempt()
   }
 
-  /// The session no longer refers to its endpoint, not in a record either.
+  /// The session no longer refers to its endpoint. Records that are written later do not name it.
   func forgetEndpoint(_ session: inout Session) {
     assert(!session.flags.contains(.holdsEndpointPlace))
     guard let endpoint = session.endpoint else { return }

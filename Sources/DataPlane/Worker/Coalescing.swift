@@ -26,8 +26,8 @@ struct Coalescing {
   /// Until when a message may come at any moment.
   private var mixedUntil: Instant
 
-  /// For how many times the longest sleep there must have been no exchange. An answer that comes later
-  /// is delayed by less than this fraction.
+  /// The worker sleeps only after this many times the longest sleep without an exchange, so that an answer is
+  /// delayed by a fifth of its time at most.
   private static var silencesPerSleep: UInt64 { 5 }
   /// How long after an exchange another one is expected.
   private static var mixedNanoseconds: UInt64 { 5_000_000 }

@@ -71,7 +71,7 @@ struct Slab<Element: ~Copyable>: ~Copyable {
 
   /// Takes the value out of an occupied slot.
   mutating func remove(_ index: Int) -> Element {
-    precondition(index < touched && links[index] == Slab.occupiedMark, "the place is vacant")
+    precondition(index < touched && links[index] == Slab.occupiedMark, "the slot is vacant")
     let element = (elements + index).move()
     links[index] = firstVacant
     firstVacant = UInt32(index) + 1

@@ -30,7 +30,7 @@ extension Worker {
     assert(next.listeners.count >= core.topology.listeners.count)
     assert(next.routes.count >= core.topology.routes.count)
     assert(next.endpoints.count >= core.topology.endpoints.count)
-    stopAcceptingWhatIsGone(in: next)
+    drainRemovedListeners(in: next)
     let previous = core.replaceTopology(with: next)
     connector.followTopology()
     reviewClosings()
@@ -44,15 +44,15 @@ extension Worker {
   // MARK: Listening
 
   /// Accepts the connections that wait at listeners that are removed: they arrived under the old topology.
-  private func stopAcceptingWhatIsGone(in next: Topology) {
+  private func drainRemovedListeners(in next: Topology) {
     let gone = acceptor.listening.indices.filter { position in
       let listener = next.listeners[position]
       return listener.isRetired
         || listener.generation != core.topology.listeners[position].generation
     }
     for position in gone { acceptAll(at: ListenerIndex(position)) }
-    // Only now, and all of them: when a session ends while others are accepted, listeners that were left out in
-    // a pause are watched again.
+    // Together, at the end: a session that ends while others are accepted may end a pause, and then all of
+    // them are watched again.
     for position in gone { acceptor.stopListening(at: ListenerIndex(position)) }
   }
 
@@ -97,7 +97,7 @@ extension Worker {
 
   private func change(of position: Int, since previous: Topology) -> RouteChange {
     let (old, new) = (previous.routes[position], core.topology.routes[position])
-    // The route has no sessions; and an empty slot may refer to a slot that another upstream has by now.
+    // A route without sessions is left out: the slot of its upstream may have been given to another one.
     guard new.state.sessions.value > 0 else { return [] }
     let oldUpstream = previous.upstreams[old.upstream]
     let newUpstream = core.topology.upstreams[new.upstream]

@@ -72,7 +72,8 @@ final class Worker<K: Kernel>: LoopCore {
   func begin(among workers: [WorkerLink]) throws(Errno) {
     precondition(workers.indices.contains(core.settings.number))
     core.workers = workers
-    if case .resources(let errno) = acceptor.startListening() { throw errno }
+    acceptor.listenOrRetry()
+    if case .resources(let errno) = acceptor.pause.reason { throw errno }
   }
 
   /// Runs until it receives `stop`. Blocks: call it on a thread of its own.
@@ -116,7 +117,7 @@ final class Worker<K: Kernel>: LoopCore {
   func finishTurn() {
     acceptor.noteTurn()
     if sessions.hasTurns { takeTurns() }
-    // Those that are due now: what is armed meanwhile waits for the next turn, also if it is overdue.
+    // No more than are scheduled now: what is armed meanwhile must not keep the worker here for ever.
     var left = sessions.timers.count
     while left > 0, let index = sessions.popDue(at: core.now) {
       left -= 1
@@ -134,7 +135,7 @@ final class Worker<K: Kernel>: LoopCore {
     armClosings()
   }
 
-  /// Has the sessions go on that have spent their budget in the last turn.
+  /// Continues the sessions that have spent their budget in the last turn.
   private func takeTurns() {
     for token in sessions.takeTurns() {
       guard let session = sessions.findAwaiting(token) else { continue }

@@ -105,7 +105,7 @@ public final class WorkerLink: Sendable {
   public let load = SessionCount()
   /// What it has counted so far.
   public let counters = WorkerCounters()
-  /// Whether its accepting has paused at a bound of sessions.
+  /// Whether its accepting has paused.
   let isPaused = Atomic<Bool>(false)
 
   /// A worker without sessions that is reached through this inbox.

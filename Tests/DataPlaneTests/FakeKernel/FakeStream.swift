@@ -105,6 +105,8 @@ class FakeStream: FakeFile {
   var isWritable: Bool { fatalError("a kind decides") }
   /// How many of the written bytes have arrived and were acknowledged.
   var acknowledgedBytes: Int { fatalError("a kind decides") }
+  /// Whether all bytes have arrived and the end has not: it waits until the peer has room.
+  var isEndUnderWay: Bool { false }
   /// What SIOCOUTQ says.
   var unacknowledgedBytes: Int { fatalError("a kind decides") }
   /// What reading finds when no byte is left.

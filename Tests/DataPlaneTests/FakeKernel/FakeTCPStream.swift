@@ -43,6 +43,7 @@ final class FakeTCPStream: FakeStream {
   private var other: FakeTCPStream? { peer.map { unsafeDowncast($0, to: FakeTCPStream.self) } }
 
   override var acknowledgedBytes: Int { acknowledged }
+  override var isEndUnderWay: Bool { isWriteShut && !isDead && !isEndCarried && sendQueue.isEmpty }
 
   override var unacknowledgedBytes: Int {
     state == .connected

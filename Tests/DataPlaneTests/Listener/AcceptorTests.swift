@@ -36,6 +36,32 @@ import Testing
     return (rig, server, clients)
   }
 
+  @Test func aWorkerThatBeginsWhileARouteIsFullWatchesItLater() throws {
+    var plan = RigPlan()
+    plan.workers = 2
+    plan.routes[0].sessionsMax = 1
+    let rig = try Rig(plan)
+    do {
+      let settings = WorkerSettings(
+        number: 1, sessionsMax: plan.sessionsMax, pipesMax: 0, relay: plan.relay, seed: 1)
+      let late = try Worker(
+        kernel: rig.kernel, settings: settings, topology: rig.topology, records: nil,
+        report: { _ in })
+      #expect(rig.topology.routes[0].state.sessions.take(below: 1))
+      try late.begin(among: [rig.worker.link, late.link])
+      let generation = rig.topology.listeners[0].generation
+      let isWatching = { late.acceptor.isWatching(ListenerIndex(0), generation: generation) }
+      #expect(!isWatching())
+      rig.topology.routes[0].state.sessions.giveBack()
+      rig.kernel.advance(milliseconds: 600)
+      late.turn()
+      #expect(isWatching())
+      #expect(late.link.inbox.post(.stop))
+      late.run()
+    }
+    #expect(rig.tearDown() == [])
+  }
+
   /// The client whose session a worker has.
   private func client(of worker: Int, in rig: Rig, _ clients: [FakeStream]) -> FakeStream? {
     guard let session = rig.workers[worker].sessions.find(0) else { return nil }

@@ -216,13 +216,13 @@ import Testing
 
   @Test func allSessionsWaitForAnEndpointOnceNoneIsAvailable() throws {
     let entries = try [enter(0, .place), enter(1, .endpoint), enter(2, .place)]
-    queue.await(.endpoint, at: Instant(nanoseconds: 5))
+    queue.setKind(.endpoint, at: Instant(nanoseconds: 5))
     #expect(queue.waiting == (0, 3))
     #expect(queue.lastKind == .endpoint)
     let stays = entries.map { queue.stay(of: $0.ticket) }
     #expect(stays.map { $0?.kind } == [.endpoint, .endpoint, .endpoint])
     #expect(stays.map { $0?.since.nanoseconds } == [5, 1, 5])
-    queue.await(.place, at: Instant(nanoseconds: 9))
+    queue.setKind(.place, at: Instant(nanoseconds: 9))
     #expect(queue.waiting == (3, 0))
     #expect(entries.map { queue.stay(of: $0.ticket)?.since.nanoseconds } == [9, 9, 9])
     #expect((0..<3).map { _ in queue.pass(0)?.number } == [0, 1, 2])
@@ -232,7 +232,7 @@ import Testing
     let entry = try enter(0)
     _ = try enter(1)
     #expect(queue.pass(0)?.number == 0)
-    queue.await(.endpoint, at: Instant(nanoseconds: 5))
+    queue.setKind(.endpoint, at: Instant(nanoseconds: 5))
     #expect(queue.waiting == (0, 1))
     #expect(queue.claim(entry.ticket))
   }

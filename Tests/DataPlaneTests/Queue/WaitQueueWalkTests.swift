@@ -68,7 +68,7 @@ private struct QueueWalk {
 
   /// Lets all that is left go on until nothing waits.
   mutating func finish() throws {
-    queue.await(.place, at: Instant(nanoseconds: 7))
+    queue.setKind(.place, at: Instant(nanoseconds: 7))
     waiting = waiting.map {
       Session(
         number: $0.number, ticket: $0.ticket, sequence: $0.sequence, kind: .place, tried: 0)
@@ -175,7 +175,7 @@ private struct QueueWalk {
 
   private mutating func changeKind() {
     let kind: WaitQueue.Kind = below(2) == 0 ? .place : .endpoint
-    queue.await(kind, at: Instant(nanoseconds: 3))
+    queue.setKind(kind, at: Instant(nanoseconds: 3))
     waiting = waiting.map {
       Session(
         number: $0.number, ticket: $0.ticket, sequence: $0.sequence, kind: kind, tried: $0.tried)

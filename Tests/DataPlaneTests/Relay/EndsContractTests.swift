@@ -73,6 +73,42 @@ import Testing
     #expect(reason == .halfCloseTimeout)
   }
 
+  @Test(arguments: EndsCase.all.filter { $0.source == .unix })
+  func theSideThatHasClosedIsTheFirstToFinishHoweverSlowlyTheOtherReads(_ one: EndsCase) throws {
+    let ends = try EndsRig(one)
+    ends.write(ends.volume)
+    ends.source.close()
+    ends.rig.settle()
+    let (bytes, end) = ends.readSlowly()
+    #expect(bytes == EndsRig.bytes(ends.volume))
+    #expect(end == .endOfStream)
+    ends.destination.close()
+    let cause = try ends.takeEnd().end
+    #expect(cause?.reason == .finished)
+    #expect(cause?.origin == one.way.source)
+    #expect(cause?.phase == (one.way == .upload ? .downstreamFinished : .upstreamFinished))
+  }
+
+  /// The source has finished, its end waits behind what the destination does not take, and then its machine is
+  /// gone: a write finds that, before an event tells.
+  @Test(arguments: EndsCase.fromTCP)
+  func aMachineThatVanishesAfterItsEndHasStillSentACompleteStream(_ one: EndsCase) throws {
+    let ends = try EndsRig(one)
+    let arrival = try #require(ends.source.peer)
+    while arrival.receiveQueue.isEmpty { ends.write(100) }
+    ends.source.shutdownWrite()
+    ends.rig.settle()
+    #expect(!arrival.receiveQueue.isEmpty)
+    ends.destination.write("a question that nobody reads")
+    ends.kernel.carryAll()
+    arrival.fail(with: .timedOut)
+    let (bytes, end) = ends.readSlowly()
+    #expect(bytes == EndsRig.bytes(ends.written))
+    #expect(end == .endOfStream)
+    ends.destination.close()
+    _ = try ends.takeEnd()
+  }
+
   // MARK: An end that was passed on is never taken back
 
   @Test(arguments: EndsCase.all)

@@ -34,6 +34,27 @@ import Testing
     #expect(ends.rig.tearDown() == [])
   }
 
+  /// The session's timer fires behind the turn's other work, and finds more to move than fits into one turn.
+  @Test(arguments: EndsCase.betweenTCP.filter { !$0.splices })
+  func whatATransferHasLeftAfterAShortageIsMovedInTheNextTurn(_ one: EndsCase) throws {
+    let ends = try EndsRig(one, socketBytes: 300_000)
+    ends.kernel.chaos.shortagePerMille = 1000
+    #expect(ends.source.writeSome(EndsRig.bytes(200_000)) == 200_000)
+    ends.note(200_000)
+    ends.kernel.carryAll()
+    for _ in 0..<3 { ends.rig.worker.turn() }
+    #expect(ends.destination.receiveQueue.isEmpty)
+    ends.kernel.chaos.shortagePerMille = 0
+    ends.kernel.advance(milliseconds: 30)
+    ends.rig.worker.turn()
+    let moved = ends.counters.reduce(0, +)
+    #expect(moved > 0)
+    #expect(moved < 200_000)
+    #expect(ends.rig.worker.nextDeadline() <= ends.kernel.time)
+    #expect(ends.readAll().bytes.count == 200_000)
+    #expect(ends.rig.tearDown() == [])
+  }
+
   @Test(arguments: EndsCase.betweenTCP.filter { !$0.splices })
   func aShortageWhileDiscardingDoesNotKeepTheWorkerBusy(_ one: EndsCase) throws {
     let ends = try EndsRig(one)

@@ -46,6 +46,24 @@ import Testing
     rig.expectNothingLeft()
   }
 
+  @Test func withoutItsQuorumAnUpstreamPassesNoPlaceOn() throws {
+    let rig = try waitingRig(ports: [9000, 9001], sessionsMax: 1, queue: QueuePlan())
+    let servers = [rig.kernel.serve(9000, .accepts), rig.kernel.serve(9001, .accepts)]
+    let clients = rig.connectClients(3)
+    #expect(rig.waiting == (1, 0))
+    rig.topology.upstreams[0].state.serving = .none
+    rig.topology.noteChange(ofUpstream: 0)
+    clients[0].reset()
+    // Without the control loop's next look.
+    for _ in 0..<10 {
+      rig.kernel.carryAll()
+      rig.worker.turn()
+    }
+    #expect(rig.worker.sessions.count == 2)
+    #expect(servers.map(\.accepted.count) == [1, 1])
+    rig.expectNothingLeft()
+  }
+
   @Test func theBoundOfAnUpstreamIsOneOfAllItsEndpoints() throws {
     let rig = try waitingRig(
       ports: [9000, 9001], upstreamMax: 2, queue: QueuePlan(), workers: 2)

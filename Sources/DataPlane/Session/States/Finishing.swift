@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finishing: nothing more is relayed; what is left is delivered. For each connection that is still open:
 //
-//   its incoming flow is  │ what it gets
+//   the flow to it is     │ what it gets
 //   ──────────────────────┼──────────────────────────────────────────────────────────────────────────
-//   a complete stream     │ the rest, the end of the stream; closed once all of it is acknowledged
+//   a complete stream     │ the rest and the end of the stream; closed once all bytes are acknowledged, and the
+//                         │ end, too, if its peer may still send
 //   a stream that was cut │ the rest; reset once all of it is acknowledged, so that it never looks complete
-//   broken                │ reset: it is gone itself
+//   broken                │ reset: nothing can be sent to it
 //
 // What its peer goes on sending meanwhile is read and discarded: closing a socket with unread input makes the
 // kernel send a reset and drop the bytes that are still to be delivered (tcp(7); RFC 2525, 2.17). (A reset with
@@ -51,7 +52,7 @@ extension Worker {
     guard session.downstream.socket.isOpen || session.upstream.socket.isOpen else {
       return over(&session)
     }
-    // From now on it is known what is left.
+    // What is left now is what later looks compare with.
     if case .entered = event { noteProgress(&session) }
     return .rearm
   }
@@ -119,19 +120,19 @@ extension Worker {
   private func settle(_ session: inout Session, _ way: Way) {
     switch way {
     case .upload where session.upstream.socket.isOpen:
-      // The client is gone, too, and need not be told of anything.
+      // The client is gone, so the endpoint may be reset once it has everything.
       if session.upload.stage == .ended, session.upload.pendingBytes == 0,
         session.download.stage == .broken, avoidsTimeWait(&session)
       {
         session.upload.stage = .cut
       }
       let hasLost = closeIfSettled(
-        &session.upstream, incoming: &session.upload, outgoing: &session.download)
+        &session.upstream, to: &session.upload, from: &session.download)
       if hasLost { session.noteEnd(.upstream, .reset) }
       if !session.upstream.socket.isOpen { connector.releasePlace(&session) }
     case .download where session.downstream.socket.isOpen:
       let hasLost = closeIfSettled(
-        &session.downstream, incoming: &session.download, outgoing: &session.upload)
+        &session.downstream, to: &session.download, from: &session.upload)
       if hasLost { session.noteEnd(.downstream, .reset) }
     case .upload, .download: break
     }
@@ -140,34 +141,34 @@ extension Worker {
   /// The same, with the flow that leads to the connection and the one that comes from it. Returns whether it has
   /// failed with bytes unacknowledged.
   private func closeIfSettled(
-    _ connection: inout Connection, incoming: inout Flow, outgoing: inout Flow
+    _ connection: inout Connection, to flowToIt: inout Flow, from flowFromIt: inout Flow
   ) -> Bool {
     // Bytes that had arrived before it failed must be read first.
-    guard !outgoing.isOpen, incoming.pendingBytes == 0 else { return false }
+    guard !flowFromIt.isOpen, flowToIt.pendingBytes == 0 else { return false }
     let isGone = connection.flags.contains(.gone)
-    switch incoming.stage {
+    switch flowToIt.stage {
     case .open: return false
     case .broken:
-      noteLost(&connection, &incoming)
+      noteLost(&connection, &flowToIt)
       core.kernel.reset(connection.socket.take())
       return false
-    case .ended where outgoing.stage == .broken && !isGone && !connection.flags.contains(.isUnix):
-      // Its peer may still send, and what arrives at a closed socket is answered by a reset: the end must be
-      // there before.
-      relay.sendEnd(of: &incoming, to: &connection)
+    case .ended where flowFromIt.stage == .broken && !isGone && !connection.flags.contains(.isUnix):
+      // Its peer may still send, and what arrives at a closed socket is answered by a reset: before closing, the
+      // end must be acknowledged.
+      relay.sendEnd(of: &flowToIt, to: &connection)
       return false
     case .cut, .ended, .passed: break
     }
-    let isAcknowledged = isAcknowledged(&connection, incoming)
-    if !isAcknowledged, isGone { noteLost(&connection, &incoming) }
+    let isAcknowledged = isAcknowledged(&connection, flowToIt)
+    if !isAcknowledged, isGone { noteLost(&connection, &flowToIt) }
     if isAcknowledged || isGone {
-      if incoming.stage == .cut {
+      if flowToIt.stage == .cut {
         core.kernel.reset(connection.socket.take())
       } else {
-        closeInOrder(&connection, &outgoing)
+        closeInOrder(&connection, &flowFromIt)
       }
-    } else if incoming.stage == .ended {
-      relay.sendEnd(of: &incoming, to: &connection)
+    } else if flowToIt.stage == .ended {
+      relay.sendEnd(of: &flowToIt, to: &connection)
     }
     return isGone && !isAcknowledged
   }
@@ -186,17 +187,17 @@ extension Worker {
   }
 
   /// Closes a connection without a reset, as far as this side can avoid one.
-  private func closeInOrder(_ connection: inout Connection, _ outgoing: inout Flow) {
+  private func closeInOrder(_ connection: inout Connection, _ flowFromIt: inout Flow) {
     // The peer may still send. On a unix socket this must be stopped before the last input is read, or the
     // peer would get an error behind the bytes that it has to read.
     if connection.flags.contains(.isUnix), !connection.flags.contains(.gone) {
       core.kernel.shutdownRead(connection.socket.rawValue)
       connection.flags.insert(.readable)
     }
-    if outgoing.stage == .broken {
+    if flowFromIt.stage == .broken {
       let isBounded = connection.flags.contains(.isUnix)
       _ = relay.discard(
-        &outgoing, from: &connection, budget: isBounded ? .max : core.settings.relay.turnBytes)
+        &flowFromIt, from: &connection, budget: isBounded ? .max : core.settings.relay.turnBytes)
     }
     core.kernel.close(connection.socket.take())
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Queued: the session waits in its upstream's queue, because all endpoints are full (`queue`) or none is
-// available (`hold`). Its client's bytes stay in the kernel. Order and places are managed by the queue
+// available (`hold`). Its client's bytes stay in the kernel, and are dropped if the client resets: it has left the
+// queue. Order and places are managed by the queue
 // (Queue/WaitQueue.swift); this file is what a worker does with its own sessions.
 //
 // Events: entered, the client's connection, deadline, granted and unavailable (which arrive as messages),
@@ -35,7 +36,8 @@ extension Worker {
     }
   }
 
-  /// What a newcomer waits for behind other sessions: the same as they, as long as an endpoint may serve them.
+  /// What a new session waits for behind others: the same as the last of them, but for an endpoint if none is
+  /// available.
   func kindOfNewcomers(_ view: UpstreamView, at position: Int) -> WaitQueue.Kind {
     guard view.queue != nil else { return .endpoint }
     guard view.hold != nil else { return .place }
@@ -80,7 +82,7 @@ extension Worker {
     return .wait
   }
 
-  /// Counts a session among those that have waited for this: once, however often it changes.
+  /// Counts a session among those that have waited for this; each kind of wait is counted once per session.
   private func count(_ session: inout Session, as kind: WaitQueue.Kind, _ view: UpstreamView) {
     let flag: Session.Flags = kind == .place ? .wasCountedAsQueued : .wasCountedAsHeld
     guard !session.flags.contains(flag) else { return }
@@ -127,7 +129,7 @@ extension Worker {
     // A reload has removed the queue or hold: it looks for an endpoint at once.
     guard let timeout = timeout(of: stay.kind, view) else { return core.now }
     let deadline = min(stay.since.advanced(by: timeout), lastWaitMoment(of: &session, view))
-    // The control loop may change what the session waits for, and wakes no worker then (`WaitQueue.await`).
+    // The control loop may change what the session waits for, and wakes no worker then (`WaitQueue.setKind`).
     let other = self.timeout(of: stay.kind == .place ? .endpoint : .place, view)
     return other.map { min(deadline, core.now.advanced(by: max($0, 1_000_000))) } ?? deadline
   }

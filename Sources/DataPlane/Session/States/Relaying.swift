@@ -14,7 +14,8 @@ import Reactor
 
 /// The age at which a connection gets the options that matter only to connections that last.
 private let lastingNanoseconds: UInt64 = 1_000_000_000
-/// Which part of a timeout passes until it is looked for the first time what is left of bytes that were moved.
+/// Send queues are looked at for the first time after this part of a timeout: what is left then is what
+/// later looks compare with.
 private let firstLookShare: UInt64 = 16
 /// How long a transfer rests for which the kernel had no memory.
 private let starvedNanoseconds: UInt64 = 20_000_000
@@ -41,7 +42,7 @@ extension Worker {
     session.connectedAt = core.now
     session.lastMovedAt = core.now
     connector.noteConnected(&session)
-    // Once, though another endpoint may yet have to serve the session.
+    // Once per session, even if a retry connects it again.
     guard !session.flags.contains(.hasStarted) else { return }
     session.flags.insert(.hasStarted)
     let view = core.view.routes[session.route.position]
@@ -240,7 +241,8 @@ extension Worker {
         relay.breakOff(&session.upload)
       } else {
         session.upstream.noteFailure(errno)
-        if isUntouchedByUpstream(&session) { return }
+        // Another endpoint may serve the session.
+        if session.state == .relaying, isUntouchedByUpstream(&session) { return }
       }
     case .download:
       if session.downstream.flags.contains(.isUnix) {
@@ -266,8 +268,11 @@ extension Worker {
       : (session.download, session.upload, session.upstream.flags)
     if flow.stage == .cut {
       noteFailure(&session, way.source, errno)
-    } else if !flags.contains(.isUnix), !(flow.hasFinished && opposite.hasFinished) {
-      // A reset, as far as is known before everything is read; a unix peer has only closed.
+    } else if flags.contains(.isUnix) {
+      // It has closed, which ends its stream in order, though not all of it may be read yet.
+      session.noteFinished(way)
+    } else if !(flow.hasFinished && opposite.hasFinished) {
+      // A reset, as far as is known before everything is read.
       session.noteEnd(way.source, .reset)
     }
   }
@@ -284,7 +289,8 @@ extension Worker {
   /// on to the next one. Not if the client has finished without a byte: it may be a port scan or the probe of a
   /// load balancer, which endpoints reset.
   private func retry(_ session: inout Session, _ errno: Errno) -> Next? {
-    // Where the client is gone, too, the endpoint was not read.
+    // Where the client is gone, too, nothing was read from the endpoint: its receive queue says whether it has
+    // sent something.
     guard session.download.isUntouched,
       session.download.stage == .cut
         || session.upstream.flags.contains(.isCut)
@@ -339,8 +345,7 @@ extension Worker {
     return min(deadline, nextRecordAt(&session, view))
   }
 
-  /// When to look next whether a receiver has acknowledged something: there are two looks within `nanoseconds`
-  /// without progress.
+  /// When to look at the send queues next. Without progress that is at half of `nanoseconds` and at their end.
   func nextLook(at session: inout Session, within nanoseconds: UInt64) -> Instant {
     if session.flags.contains(.hasMovedSinceLook) {
       return session.lastMovedAt.advanced(by: nanoseconds / firstLookShare)
