@@ -21,7 +21,7 @@ COPY Sources Sources
 COPY Tests Tests
 COPY Examples Examples
 COPY Benchmarks/Picks Benchmarks/Picks
-RUN swift build --configuration release --static-swift-stdlib --product sluice
+RUN swift build --configuration release --static-swift-stdlib -Xlinker --no-export-dynamic --product sluice
 COPY scripts/check-binary.sh scripts/
 RUN scripts/check-binary.sh .build/release/sluice
 # Modes are set here: those of a checkout depend on the umask of whoever made it.

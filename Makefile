@@ -18,7 +18,8 @@ SINGLE_THREADED := Configuration HTTP1 Matching
 PURE := HTTP1 Matching
 # A sanitizer takes its own share of time: what is measured under it says nothing.
 MEASURED := --skip ConfigurationTests.ScaleTests
-RELEASEFLAGS := --configuration release --static-swift-stdlib --product sluice
+# An executable that exports no symbols is 0.6 MB smaller; nothing looks them up.
+RELEASEFLAGS := --configuration release --static-swift-stdlib -Xlinker --no-export-dynamic --product sluice
 
 # The container engine, and what the image is called. BUILD_IMAGE and RUNTIME_IMAGE replace the bases
 # that the Dockerfile names, say by a mirror's.
