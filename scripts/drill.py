@@ -380,8 +380,11 @@ def is_connect_failure(line: Line | None) -> bool:
     """Whether a session has failed for a connect, of whatever kind."""
     if line is None:
         return True  # Nobody took it to an endpoint.
-    end, up, down = (line.pairs[key] for key in ("end", "up", "down"))
-    return end in CONNECT_ENDS or end == "reset" and up == "0" and down == "0"
+    end, up, down, phase = (line.pairs.get(key) for key in ("end", "up", "down", "phase"))
+    # What was sent to an endpoint that had finished in order was reset: it is not in `up`, which counts what
+    # was acknowledged.
+    had_finished = phase == "upstream_finished"
+    return end in CONNECT_ENDS or end == "reset" and up == down == "0" and not had_finished
 
 
 def text(address: Address) -> str:
