@@ -99,7 +99,8 @@ struct Connection: ~Copyable {
     if !readiness.isDisjoint(with: [.readHangUp, .hangUp, .error]) { flags.insert(.hungUp) }
     if readiness.contains(.urgent) { flags.insert(.readsInPieces) }
     // Without an error or a hang-up it is an end of stream that was announced.
-    if readiness.intersection([.readHangUp, .hangUp, .error]) == .readHangUp, !flags.contains(.gone)
+    if readiness.contains(.readHangUp), readiness.isDisjoint(with: [.hangUp, .error]),
+      !flags.contains(.gone)
     {
       flags.insert(.endArrived)
     }

@@ -40,15 +40,15 @@ public struct Readiness: OptionSet, Hashable, Sendable {
   }
 
   /// There is something to read, or an end or an error to be found by reading.
-  public static let readable = Readiness(rawValue: 0x001)
+  @inlinable public static var readable: Readiness { Readiness(rawValue: 0x001) }
   /// Urgent data has arrived (tcp(7)); reading stops short of it.
-  public static let urgent = Readiness(rawValue: 0x002)
+  @inlinable public static var urgent: Readiness { Readiness(rawValue: 0x002) }
   /// There is room to write.
-  public static let writable = Readiness(rawValue: 0x004)
+  @inlinable public static var writable: Readiness { Readiness(rawValue: 0x004) }
   /// The socket has failed; `SO_ERROR` or the next call tells how.
-  public static let error = Readiness(rawValue: 0x008)
+  @inlinable public static var error: Readiness { Readiness(rawValue: 0x008) }
   /// Both directions are closed.
-  public static let hangUp = Readiness(rawValue: 0x010)
+  @inlinable public static var hangUp: Readiness { Readiness(rawValue: 0x010) }
   /// The peer has finished sending. What it sent before may still be unread.
-  public static let readHangUp = Readiness(rawValue: 0x2000)
+  @inlinable public static var readHangUp: Readiness { Readiness(rawValue: 0x2000) }
 }
